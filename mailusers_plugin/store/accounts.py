@@ -1,0 +1,245 @@
+"""Queries and changes of the mail users and of what is known of archived ones.
+
+Each function takes a connection inside a transaction. Those that change something are run by
+:meth:`Database.write`, so what they check holds until they have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from mailusers_plugin.errors import UnknownUserError, UserExistsError
+from mailusers_plugin.models import ADMIN, Account, Actor, ArchivedUser, Usage, User
+from mailusers_plugin.store import schema
+from mailusers_plugin.validation import parse_privileges, split_address
+
+_users = schema.users.c
+_usage = schema.usage.c
+_archive = schema.archive.c
+_USAGE_COLUMNS = (_usage.box_bytes, _usage.messages, _usage.limit_bytes, _usage.checked_at)
+
+
+def _account(row: Row[Any]) -> Account:
+    email, password, privileges, quota = row
+    return Account(email, password, parse_privileges(privileges), quota)
+
+
+def find(connection: Connection, email: str) -> Account | None:
+    """Return an active account, ``None`` where there is none."""
+    row = connection.execute(
+        select(_users.email, _users.password, _users.privileges, _users.quota).where(_users.email == email)
+    ).first()
+    return None if row is None else _account(row)
+
+
+def get(connection: Connection, email: str) -> Account:
+    """Return an active account.
+
+    :raises UnknownUserError: if there is none
+    """
+    account = find(connection, email)
+    if account is None:
+        raise UnknownUserError(email)
+    return account
+
+
+def decoy_hash(connection: Connection, number: int) -> str | None:
+    """Return somebody's password hash, chosen by a number, for spending the time of a verification.
+
+    :param number: not negative; the same number gives the same account while the table stays
+    """
+    first, last = connection.execute(select(func.min(_users.id), func.max(_users.id))).one()
+    if first is None:
+        return None
+    start = first + number % (last - first + 1)
+    query = select(_users.password).where(_users.id >= start).order_by(_users.id).limit(1)
+    return connection.execute(query).scalar()
+
+
+def any_exists(connection: Connection) -> bool:
+    """Tell whether there is any mail user."""
+    return connection.execute(select(_users.id).limit(1)).first() is not None
+
+
+def administrators(connection: Connection) -> tuple[str, ...]:
+    """Return the addresses of the administrators; a partial index makes this independent of the others."""
+    rows = connection.execute(select(_users.email, _users.privileges).where(_users.privileges != ""))
+    return tuple(email for email, privileges in rows if ADMIN in parse_privileges(privileges))
+
+
+def add(connection: Connection, account: Account) -> None:
+    """Insert an account.
+
+    :raises UserExistsError: if the address is in use
+    """
+    try:
+        connection.execute(
+            insert(schema.users).values(
+                email=account.email,
+                password=account.password_hash,
+                privileges="\n".join(account.privileges),
+                quota=account.quota,
+            )
+        )
+    except IntegrityError:
+        raise UserExistsError from None
+
+
+def remove(connection: Connection, email: str) -> None:
+    """Delete an account, its second factors and its sessions, as the foreign key of the schema wants."""
+    user_id = select(_users.id).where(_users.email == email).scalar_subquery()
+    connection.execute(delete(schema.mfa).where(schema.mfa.c.user_id == user_id))
+    connection.execute(delete(schema.session).where(schema.session.c.email == email))
+    connection.execute(delete(schema.users).where(_users.email == email))
+
+
+def set_quota(connection: Connection, email: str, quota: str) -> None:
+    """Store a quota."""
+    connection.execute(update(schema.users).where(_users.email == email).values(quota=quota))
+
+
+def set_privileges(connection: Connection, email: str, privileges: Sequence[str]) -> None:
+    """Store the privileges."""
+    connection.execute(
+        update(schema.users).where(_users.email == email).values(privileges="\n".join(privileges))
+    )
+
+
+def set_password(connection: Connection, email: str, password_hash: str) -> None:
+    """Store a password's hash."""
+    connection.execute(update(schema.users).where(_users.email == email).values(password=password_hash))
+
+
+def replace_hash(connection: Connection, email: str, old_hash: str, new_hash: str) -> bool:
+    """Replace a hash of the same password by a stronger one, unless it was changed meanwhile."""
+    result = connection.execute(
+        update(schema.users)
+        .where(_users.email == email, _users.password == old_hash)
+        .values(password=new_hash)
+    )
+    return result.rowcount == 1
+
+
+def addresses(connection: Connection) -> list[str]:
+    """Return the active addresses by domain, then address."""
+    found = connection.execute(select(_users.email)).scalars().all()
+    return sorted(found, key=_by_domain)
+
+
+def _by_domain(email: str) -> tuple[str, str]:
+    return split_address(email)[1], email
+
+
+def _read_usage(columns: Sequence[Any]) -> Usage | None:
+    return None if columns[0] is None else Usage(*columns)
+
+
+def users(connection: Connection) -> Iterator[User]:
+    """Yield the active users with what is known of their sizes, in no particular order."""
+    rows = connection.execute(
+        select(_users.email, _users.privileges, _users.quota, *_USAGE_COLUMNS).select_from(
+            schema.users.outerjoin(schema.usage, _usage.email == _users.email)
+        )
+    )
+    for email, privileges, quota, *size in rows:
+        yield User(email, parse_privileges(privileges), quota, _read_usage(size))
+
+
+def user(connection: Connection, email: str) -> User | None:
+    """Return one active user with what is known of the size."""
+    account = find(connection, email)
+    if account is None:
+        return None
+    return User(email, account.privileges, account.quota, usage_of(connection, email))
+
+
+def usage_of(connection: Connection, email: str) -> Usage | None:
+    """Return what is known of a mailbox's size."""
+    row = connection.execute(select(*_USAGE_COLUMNS).where(_usage.email == email)).first()
+    return None if row is None else Usage(*row)
+
+
+def keep_archived(
+    connection: Connection, account: Account, actor: Actor, archived_at: datetime
+) -> None:
+    """Remember who archived an account, when, and what it had."""
+    connection.execute(delete(schema.archive).where(_archive.email == account.email))
+    connection.execute(
+        insert(schema.archive).values(
+            email=account.email,
+            archived_at=archived_at,
+            archived_by=actor.name,
+            archived_via=actor.via,
+            quota=account.quota,
+            privileges="\n".join(account.privileges),
+        )
+    )
+
+
+def archive_record(connection: Connection, email: str) -> Row[Any] | None:
+    """Return our own record of an archived account."""
+    return connection.execute(select(schema.archive).where(_archive.email == email)).first()
+
+
+def forget_archived(connection: Connection, email: str) -> None:
+    """Drop our own record of an archived account."""
+    connection.execute(delete(schema.archive).where(_archive.email == email))
+
+
+def forget_usage(connection: Connection, email: str) -> None:
+    """Drop what is known of a mailbox's size."""
+    connection.execute(delete(schema.usage).where(_usage.email == email))
+
+
+def begin_purge(connection: Connection, email: str, purge_name: str, started_at: datetime) -> str:
+    """Remember that a mailbox is about to be deleted, and the name under which that happens.
+
+    :returns: the name; an earlier purge that did not end keeps its own
+    """
+    record = archive_record(connection, email)
+    if record is not None and record.purge_name is not None:
+        return str(record.purge_name)
+    if record is None:
+        connection.execute(insert(schema.archive).values(email=email))
+    connection.execute(
+        update(schema.archive)
+        .where(_archive.email == email)
+        .values(purge_name=purge_name, purge_started_at=started_at)
+    )
+    return purge_name
+
+
+def archived(
+    connection: Connection, mailboxes: Collection[tuple[str, str]]
+) -> Iterator[tuple[str, Row[Any] | None, Usage | None]]:
+    """Yield the archived accounts: those that we have a record of, and mailboxes without a user.
+
+    :param mailboxes: domain and local part of every mailbox on disk
+    :returns: address, our record, what is known of the size
+    """
+    active = set(connection.execute(select(_users.email)).scalars())
+    sizes = {row[0]: Usage(*row[1:]) for row in connection.execute(select(_usage.email, *_USAGE_COLUMNS))}
+    records = {row.email: row for row in connection.execute(select(schema.archive))}
+    on_disk = {f"{local_part}@{domain}" for domain, local_part in mailboxes}
+    for email in (on_disk | records.keys()) - active:
+        yield email, records.get(email), sizes.get(email)
+
+
+def archived_user(email: str, mailbox: str, record: Row[Any] | None, usage: Usage | None) -> ArchivedUser:
+    """Put together what is known of an archived account."""
+    if record is None:
+        return ArchivedUser(email, mailbox, None, None, None, usage)
+    return ArchivedUser(
+        email,
+        mailbox,
+        record.quota,
+        record.archived_at,
+        record.archived_by,
+        usage,
+        purging=record.purge_name is not None,
+    )

@@ -1,0 +1,73 @@
+"""Brings a database up to date: the box's tables where there are none, then our own by Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from mailusers_plugin.errors import ConfigurationError
+from mailusers_plugin.store import schema
+
+_FOLDER: Final = Path(__file__).parent / "migrations"
+_NEEDED: Final = ("id", "email", "password", "privileges", "quota")
+
+
+def configuration() -> Config:
+    """Return Alembic's configuration for our history."""
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
+    return config
+
+
+def newest_revision() -> str:
+    """Return the revision that this version of the plugin works with."""
+    return ScriptDirectory.from_config(configuration()).get_current_head() or ""
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision that the database is at, ``None`` where we were never here."""
+    if not inspect(connection).has_table(schema.VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).scalar()
+
+
+def bring_up_to_date(connection: Connection) -> None:
+    """Make what is missing, in the caller's write transaction, so that two processes do not do it at once.
+
+    :raises ConfigurationError: if the users table lacks a column, or a newer version of the plugin was here
+    """
+    inspector = inspect(connection)
+    if not inspector.has_table("users"):
+        _make_box(connection)
+    else:
+        missing = set(_NEEDED) - {column["name"] for column in inspector.get_columns("users")}
+        if missing:
+            raise ConfigurationError(
+                f"The users table has no column {', '.join(sorted(missing))}. It is older than Mail-in-a-Box 70; "
+                "upgrade the box first, or add the column as its own migration does: ALTER TABLE users ADD COLUMN "
+                "quota TEXT NOT NULL DEFAULT '0'."
+            )
+    current = current_revision(connection)
+    scripts = ScriptDirectory.from_config(configuration())
+    if current == scripts.get_current_head():
+        return
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise ConfigurationError(
+            f"A newer version of mailusers_plugin has used this database (revision {current}). Install that version."
+        )
+    config = configuration()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _make_box(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        for statement in schema.MIAB_SQLITE:
+            connection.exec_driver_sql(statement)
+    else:
+        schema.box.create_all(connection)

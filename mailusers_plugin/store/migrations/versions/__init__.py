@@ -1,0 +1,1 @@
+"""One file a step; see CONTRIBUTING.md for how to add one."""
