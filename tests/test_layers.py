@@ -42,7 +42,7 @@ LIBRARIES = {
     "subprocess": {"mailserver"},
 }
 LIBRARIES_LAZILY = {("cli", "tornado")}
-LIBRARIES_FOR_TYPING = {("host", "tornado")}
+LIBRARIES_FOR_TYPING = {("host", "tornado"), ("hooks", "tornado")}
 
 MAX_LINES = 400
 
