@@ -18,6 +18,7 @@ LAYERS = [
     {"errors", "models", "events"},
     {"validation", "passwords", "password_schemes", "hooks", "settings"},
     {"store", "mailserver"},
+    {"hook_calls", "listing", "refresh"},
     {"dispatch"},
     {"service"},
     {"auth"},
@@ -36,7 +37,7 @@ OUTSIDE = {"__init__", "__main__"}
 
 LIBRARIES = {
     "tornado": {"handlers", "plugin", "panel"},
-    "pluggy": {"hooks", "dispatch", "plugin", "panel"},
+    "pluggy": {"hooks", "hook_calls", "dispatch", "plugin", "panel"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "subprocess": {"mailserver"},
@@ -135,6 +136,8 @@ def imports() -> Iterator[Import]:
 def may_import(part: str, target: str) -> bool:
     """Whether the direction allows one part to import another."""
     levels = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+    if part not in levels or target not in levels:
+        return True  # test_every_part_has_its_layer says so, once
     if levels[part] == levels[target]:
         return part == target or levels[part] in OPEN_LAYERS
     return levels[part] > levels[target]
