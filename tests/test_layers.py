@@ -22,7 +22,7 @@ LAYERS = [
     {"dispatch"},
     {"service"},
     {"auth"},
-    {"host"},
+    {"host", "runtime", "first_run"},
     {"handlers", "cli"},
     {"plugin"},
     {"panel"},
