@@ -30,7 +30,7 @@ class Event:
     :ivar id: unique; the same for every delivery of this event, so that an implementation can tell a repeat
     :ivar time: when the change was made (UTC)
     :ivar actor: who made it: an address or other name, ``None`` where the caller acts for nobody
-    :ivar via: how that caller was authenticated: ``cookie``, ``basic``, ``token``, ``key``, ``cli`` or ``setup``
+    :ivar via: how that caller was authenticated: ``cookie``, ``basic``, ``token``, ``cli`` or ``setup``
     :ivar email: the address whose account changed
     """
 

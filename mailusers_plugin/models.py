@@ -16,11 +16,30 @@ class Actor:
 
     :ivar name: the address or other name of the caller, ``None`` where the caller acts for nobody
         (the system API key)
-    :ivar via: how the caller was authenticated: ``cookie``, ``basic``, ``token``, ``key``, ``cli`` or ``setup``
+    :ivar via: how the caller was authenticated: ``cookie``, ``basic``, ``token``, ``cli`` or ``setup``
     """
 
     name: str | None
     via: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sends a request, as the host says.
+
+    :ivar name: an address or other name, ``None`` where the caller acts for nobody (the system API key)
+    :ivar via: ``cookie``, ``basic`` or ``token``; a request that came by cookie must prove that our page made it
+    :ivar privileges: what the host knows of the caller; the default host wants ``admin`` in it
+    """
+
+    name: str | None
+    via: str
+    privileges: tuple[str, ...] = ()
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as events keep it."""
+        return Actor(self.name, self.via)
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,9 +202,11 @@ def _reported(path: str) -> Iterator[None]:
 def _delete_tree(name: str, folder_fd: int) -> None:
     """Delete a directory; a link, a file or nothing of that name is left alone."""
     with suppress(FileNotFoundError):
-        if stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
-            # Works by file descriptors, so that a link put in place meanwhile is not followed.
-            shutil.rmtree(name, dir_fd=folder_fd)
+        while stat.S_ISDIR(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
+            # Works by file descriptors, so that a link put in place meanwhile is not followed. What another
+            # purge of the same mailbox deletes at the same time is not an error: look again.
+            with suppress(FileNotFoundError):
+                shutil.rmtree(name, dir_fd=folder_fd)
 
 
 def _delete_file(name: str, folder_fd: int) -> None:

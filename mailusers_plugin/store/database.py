@@ -16,6 +16,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from mailusers_plugin.errors import ConfigurationError, UnavailableError
 
+__all__ = ["Connection", "Database"]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, literal, or_, select, update
 
 from mailusers_plugin.events import EVENT_TYPES, Event
 from mailusers_plugin.store import schema
@@ -103,19 +103,29 @@ def forget(connection: Connection, implementation: str) -> int:
 
 
 def claim(
-    connection: Connection,
-    implementations: Sequence[str],
-    owner: str,
-    now: datetime,
-    until: datetime,
-    limit: int,
+    connection: Connection, free: Mapping[str, int], owner: str, now: datetime, until: datetime
 ) -> list[Delivery]:
     """Take leases on deliveries that are due, at most one at a time for an address and implementation.
 
-    :param implementations: those that this process can deliver to
+    :param free: how many more each implementation that this process has can take
     :param owner: this process
     :param until: when the lease runs out
     """
+    claimed: list[Delivery] = []
+    for implementation, limit in free.items():
+        for seq, attempts, type_, body in connection.execute(_due(implementation, now).limit(limit)).all():
+            connection.execute(
+                update(schema.delivery)
+                .where(_delivery.seq == seq, _delivery.implementation == implementation)
+                .values(lease_owner=owner, lease_until=until)
+            )
+            event = EVENT_TYPES[type_].from_dict(json.loads(body))
+            claimed.append(Delivery(seq, implementation, attempts, event))
+    return claimed
+
+
+def _due(implementation: str, now: datetime) -> Select[Any]:
+    """Select what is due for an implementation; an earlier event of the same address goes first."""
     earlier = schema.delivery.alias("earlier")
     blocked = exists().where(
         earlier.c.implementation == _delivery.implementation,
@@ -123,30 +133,20 @@ def claim(
         earlier.c.state == PENDING,
         earlier.c.seq < _delivery.seq,
     )
-    rows = connection.execute(
-        select(_delivery.seq, _delivery.implementation, _delivery.attempts, _outbox.type, _outbox.body)
+    return (
+        select(_delivery.seq, _delivery.attempts, _outbox.type, _outbox.body)
         .join(schema.outbox, _outbox.seq == _delivery.seq)
         .where(
             _delivery.state == PENDING,
             _delivery.due_at <= now,
-            _delivery.implementation.in_(implementations),
+            _delivery.implementation == implementation,
             or_(_delivery.lease_until.is_(None), _delivery.lease_until < now),
+            # A newer version of the plugin may have written a type that only it can deliver.
+            _outbox.type.in_(EVENT_TYPES),
             ~blocked,
         )
         .order_by(_delivery.due_at, _delivery.seq)
-        .limit(limit)
-    ).all()
-    for seq, implementation, *_ in rows:
-        connection.execute(
-            update(schema.delivery)
-            .where(_delivery.seq == seq, _delivery.implementation == implementation)
-            .values(lease_owner=owner, lease_until=until)
-        )
-    return [
-        Delivery(seq, implementation, attempts, EVENT_TYPES[type_].from_dict(json.loads(body)))
-        for seq, implementation, attempts, type_, body in rows
-        if type_ in EVENT_TYPES
-    ]
+    )
 
 
 def finish(

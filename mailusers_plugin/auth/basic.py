@@ -1,0 +1,28 @@
+"""The ``Authorization`` header."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from mailusers_plugin.errors import LoginRefusedError
+
+HEADER_INVALID = "Authorization header invalid."
+
+
+def parse_basic(header: str) -> tuple[str, str]:
+    """Return user name and password of a Basic header, in UTF-8 (RFC 7617).
+
+    :param header: the header's value
+    :raises LoginRefusedError: if it is missing, of another kind, or damaged
+    """
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        raise LoginRefusedError(HEADER_INVALID)
+    try:
+        name, separator, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        raise LoginRefusedError(HEADER_INVALID) from None
+    if not name or not separator:
+        raise LoginRefusedError(HEADER_INVALID)
+    return name, password

@@ -1,0 +1,266 @@
+"""Delivers events from the outbox to every implementation of their hook, at least once, in order per address.
+
+Each implementation is called by itself and under a time limit, so that one that raises or hangs delays neither
+the others nor the answer to the caller. What fails is tried again with exponential backoff and jitter; after the
+last try it stays on the failed list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from mailusers_plugin.errors import MailUsersError, UnavailableError, VetoError
+from mailusers_plugin.hook_calls import HookManager, HookTimeoutError, call
+from mailusers_plugin.models import AddRequest
+from mailusers_plugin.store import outbox
+from mailusers_plugin.store.database import Database
+
+_log = logging.getLogger("mailusers_plugin.dispatch")
+
+_POLL_SECONDS: Final = 1.0
+"""How soon a change made by another process is noticed."""
+_CALLS_AT_ONCE: Final = 4
+"""For each implementation. A plain one that hangs keeps its place until its thread ends."""
+_LEASE_MARGIN: Final = timedelta(seconds=15)
+_MAX_BACKOFF_SECONDS: Final = 3600.0
+_PRUNE_EVERY: Final = timedelta(hours=1)
+_STOP_SECONDS: Final = 5.0
+_TROUBLE_SECONDS: Final = 5.0
+
+_alive: set[str] = set()
+"""The dispatchers of this process, so that one does not take another's leases for those of a dead process."""
+
+
+class Dispatcher:
+    """Hands out the events of one database, from one event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        manager: HookManager,
+        *,
+        timeout_seconds: float = 30.0,
+        attempts: int = 10,
+        backoff_seconds: float = 1.0,
+        keep_days: float = 30.0,
+    ) -> None:
+        """Take what it works with; nothing runs before :meth:`start`.
+
+        :param timeout_seconds: how long one call may take
+        :param attempts: how often a delivery is tried
+        :param backoff_seconds: pause after the first failure; it doubles each time, up to an hour
+        :param keep_days: how long delivered events are kept
+        """
+        self._database = database
+        self._manager = manager
+        self._timeout_seconds = timeout_seconds
+        self._attempts = attempts
+        self._backoff_seconds = backoff_seconds
+        self._keep = timedelta(days=keep_days)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._busy: Counter[str] = Counter()
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._pruned_at: datetime | None = None
+
+    @property
+    def running(self) -> bool:
+        """Tell whether events are being delivered."""
+        return self._loop_task is not None
+
+    async def subscribe(self) -> None:
+        """Make sure that a change made from now on is delivered to every registered implementation."""
+        wanted = self._manager.take_changes()
+        if wanted:
+            await self._database.write(outbox.subscribe, wanted, datetime.now(UTC))
+
+    async def start(self) -> None:
+        """Begin to deliver, first what a dead process left behind."""
+        if self._loop_task is not None:
+            return
+        _alive.add(self._owner)
+        self._loop_task = asyncio.create_task(self._run(), name="mailusers-dispatch")
+        await self.subscribe()
+
+    async def stop(self) -> None:
+        """Let calls that run end, for a few seconds; what did not end is delivered at the next start."""
+        if self._loop_task is None:
+            return
+        self._loop_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._loop_task
+        self._loop_task = None
+        if self._deliveries:
+            await asyncio.wait(self._deliveries, timeout=_STOP_SECONDS)
+        for task in self._deliveries:
+            task.cancel()
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        with suppress(UnavailableError):
+            await self._database.write(outbox.release, [self._owner])
+        _alive.discard(self._owner)
+
+    def notify(self) -> None:
+        """Say that an event was committed, so that its first delivery starts at once."""
+        self._wake.set()
+
+    async def wait(self, event_ids: Sequence[str], timeout_seconds: float) -> bool:
+        """Wait until events are delivered to every implementation of this process, or have failed for good.
+
+        :param event_ids: those of a change
+        :param timeout_seconds: how long at the most
+        :returns: whether it came to that in time
+        """
+        names = self._manager.implementations()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while await self._database.read(outbox.open_deliveries, event_ids, list(names)):
+                    self._progress.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._progress.wait(), 0.2)
+                return True
+        return False
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                pause = await self._turn()
+            except UnavailableError as error:
+                _log.warning("Events wait: %s", error)
+                pause = _TROUBLE_SECONDS
+            except Exception:
+                _log.exception("Delivering events failed; it goes on in %g seconds", _TROUBLE_SECONDS)
+                pause = _TROUBLE_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), pause)
+            self._wake.clear()
+
+    async def _turn(self) -> float:
+        """Start what is due; return how long nothing else will be."""
+        await self.subscribe()
+        await self._tidy()
+        free = {
+            name: _CALLS_AT_ONCE - self._busy[name]
+            for name in self._manager.implementations()
+            if self._busy[name] < _CALLS_AT_ONCE
+        }
+        due_at = await self._database.read(outbox.next_due, list(free))
+        now = datetime.now(UTC)
+        if due_at is None:
+            return _POLL_SECONDS
+        if due_at > now:
+            return min(_POLL_SECONDS, (due_at - now).total_seconds())
+        until = now + timedelta(seconds=self._timeout_seconds) + _LEASE_MARGIN
+        for delivery in await self._database.write(outbox.claim, free, self._owner, now, until):
+            self._busy[delivery.implementation] += 1
+            task = asyncio.create_task(self._deliver(delivery))
+            self._deliveries.add(task)
+            task.add_done_callback(self._deliveries.discard)
+        return _POLL_SECONDS
+
+    async def _tidy(self) -> None:
+        """Now and then take over from dead processes and delete what is old."""
+        now = datetime.now(UTC)
+        first = self._pruned_at is None
+        if self._pruned_at is not None and now - self._pruned_at < _PRUNE_EVERY:
+            return
+        self._pruned_at = now
+        if first:
+            owners = await self._database.read(outbox.lease_owners)
+            dead = [owner for owner in owners if _is_dead(owner)]
+            if dead:
+                await self._database.write(outbox.release, dead)
+        await self._database.write(outbox.prune, now - self._keep)
+
+    async def _deliver(self, delivery: outbox.Delivery) -> None:
+        name = delivery.implementation
+        error: str | None = None
+        try:
+            implementation = self._manager.implementation(name, delivery.event.hook)
+            if implementation is None:
+                self._give_back(name)
+            else:
+                await call(
+                    implementation,
+                    {"event": delivery.event},
+                    self._timeout_seconds,
+                    on_end=lambda: self._give_back(name),
+                )
+        except HookTimeoutError:
+            error = f"It did not end within {self._timeout_seconds:g} seconds."
+            _log.error("%s was too slow with %s %s", name, delivery.event.type, delivery.event.id)
+        except MailUsersError as raised:
+            error = raised.message[:1000]
+            _log.warning("%s failed with %s %s: %s", name, delivery.event.type, delivery.event.id, error)
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"[:1000]
+            _log.error(
+                "%s failed with %s %s", name, delivery.event.type, delivery.event.id, exc_info=raised
+            )
+        await self._finish(delivery, error)
+
+    async def _finish(self, delivery: outbox.Delivery, error: str | None) -> None:
+        now = datetime.now(UTC)
+        retry_at = None
+        if error is not None and delivery.attempts + 1 < self._attempts:
+            seconds = min(self._backoff_seconds * 2**delivery.attempts, _MAX_BACKOFF_SECONDS)
+            # Jitter keeps many failed deliveries from coming back all at once.
+            retry_at = now + timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311
+        try:
+            await self._database.write(outbox.finish, delivery, now, error=error, retry_at=retry_at)
+        except UnavailableError as trouble:
+            # The lease runs out and the event is delivered again: at least once is what is promised.
+            _log.warning("The outcome of a delivery could not be stored: %s", trouble)
+        self._progress.set()
+        self._wake.set()
+
+    def _give_back(self, name: str) -> None:
+        self._busy[name] -= 1
+        self._wake.set()
+
+
+async def ask_validators(manager: HookManager, request: AddRequest, timeout_seconds: float) -> None:
+    """Let every ``mailusers_validate_add`` look at a new user before anything is written.
+
+    :raises MailUsersError: what the first one raises that refuses
+    :raises VetoError: if one fails or hangs: a rule that could not be checked is not taken as kept
+    """
+    for name, implementation in manager.validators():
+        try:
+            await call(implementation, {"request": request}, timeout_seconds)
+        except MailUsersError:
+            raise
+        except Exception as error:
+            _log.error("%s failed in mailusers_validate_add", name, exc_info=error)
+            raise VetoError(
+                f"The user was not added, because the module {name} could not check the request. "
+                "The server's log says why."
+            ) from None
+
+
+def _is_dead(owner: str) -> bool:
+    """Tell whether a lease's owner was a process of this machine that has ended."""
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    if int(pid) == os.getpid():
+        return owner not in _alive
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

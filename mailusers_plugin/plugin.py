@@ -1,0 +1,145 @@
+"""The entry point: puts the Users page and the API into a Tornado application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jinja2
+from tornado.web import Application
+
+from mailusers_plugin.first_run import FirstRun
+from mailusers_plugin.handlers.base import Dependencies
+from mailusers_plugin.handlers.routes import routes
+from mailusers_plugin.handlers.session import LoginDependencies
+from mailusers_plugin.hook_calls import HookManager
+from mailusers_plugin.hooks import host_hookimpl
+from mailusers_plugin.host import DefaultHost, Host
+from mailusers_plugin.runtime import Runtime
+from mailusers_plugin.settings import Settings
+
+_HANDLES = "mailusers_plugin"
+"""Key in the application's settings under which its handles are kept; nothing of ours is looked up there."""
+
+
+class MailUsers:
+    """What :func:`mount` returns: the plugin in one application.
+
+    :ivar pm: the plugin manager; ``pm.register(module_or_object)`` adds an implementation of the hooks
+    """
+
+    def __init__(self, runtime: Runtime, first_run: FirstRun) -> None:
+        """Take what was put together."""
+        self._runtime = runtime
+        self._starting: asyncio.Task[None] | None = None
+        self.first_run = first_run
+
+    @property
+    def pm(self) -> HookManager:
+        """The plugin manager."""
+        return self._runtime.manager
+
+    @property
+    def runtime(self) -> Runtime:
+        """The parts, for the panel and for tests."""
+        return self._runtime
+
+    @property
+    def url(self) -> str:
+        """The path of the Users page, for the host's navigation."""
+        return f"{self._runtime.settings.prefix}/users"
+
+    async def start(self) -> None:
+        """Begin to deliver events and to read sizes.
+
+        ``mount`` does this itself where an event loop runs already; else the first request does. A host that
+        builds its application before its loop runs awaits this, so that what a crash left undelivered does not
+        wait for somebody to look at the page.
+        """
+        await self._runtime.start()
+
+    async def stop(self) -> None:
+        """Let what runs end and close the box. The application must not be used afterwards."""
+        if self._starting is not None:
+            await self._starting
+        await self._runtime.stop()
+
+    def start_soon(self) -> None:
+        """Begin in the running event loop, if there is one."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        # The task is kept, so that it is not collected while it runs.
+        self._starting = loop.create_task(self._runtime.start())
+
+
+def mount(
+    app: Application,
+    host: Host | None = None,
+    prefix: str | None = None,
+    *,
+    hooks: Iterable[object] = (),
+    template_loader: jinja2.BaseLoader | None = None,
+    **settings: Any,
+) -> MailUsers:
+    """Put the plugin into an application, before or after it listens.
+
+    :param app: any Tornado application; its own routes stay
+    :param host: who calls and what they may; mail users with the ``admin`` privilege by default
+    :param prefix: path in front of every route, ``/admin`` by default; may be empty
+    :param hooks: modules or objects with implementations, beside those of installed packages
+    :param template_loader: the host's own templates, with the one that ``base_template`` names
+    :param settings: any of :class:`mailusers_plugin.settings.Settings`, by keyword
+    :returns: a handle for starting, stopping and registering hooks
+    :raises ConfigurationError: if a setting or a hook is wrong, or the box cannot be used
+    :raises UnavailableError: if the database is away
+    """
+    values = Settings.load(prefix=prefix, **settings)
+    runtime = Runtime(values, hooks)
+    first_run = FirstRun()
+    login = None
+    if host is None:
+        authenticator = runtime.authenticator()
+        host = DefaultHost(authenticator, f"{values.prefix}/mailusers/login")
+        login = LoginDependencies(authenticator, first_run)
+    handle = MailUsers(runtime, first_run)
+    dependencies = Dependencies(
+        service=runtime.service,
+        listing=runtime.listing,
+        host=host,
+        settings=runtime.settings,
+        templates=_templates(template_loader),
+        first_run=first_run,
+        start=runtime.start,
+        has_own_login=login is not None,
+    )
+    app.add_handlers(".*", routes(dependencies, login))  # type: ignore[arg-type]  # tuples are rules too
+    app.settings.setdefault(_HANDLES, []).append(handle)
+    handle.start_soon()
+    return handle
+
+
+def _templates(loader: jinja2.BaseLoader | None) -> jinja2.Environment:
+    own = jinja2.PackageLoader("mailusers_plugin")
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader([loader, own]) if loader else own,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@host_hookimpl
+def adminpanel_register_handlers(app: Application, host: Host | None, settings: Mapping[str, Any]) -> MailUsers:
+    """Mount the plugin into a panel that found it by its entry point."""
+    return mount(app, host, **settings)
+
+
+@host_hookimpl
+def adminpanel_navigation(app: Application) -> Mapping[str, str]:
+    """Return the panel's navigation entry."""
+    handles: list[MailUsers] = app.settings.get(_HANDLES, [])
+    return {"label": "Users", "url": handles[-1].url if handles else "", "permission": "users:read"}
