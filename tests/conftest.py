@@ -29,8 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the settings of whoever runs the tests out of them."""
-    for name in [name for name in os.environ if name.startswith("MAILUSERS_")]:
-        monkeypatch.delenv(name)
+    for name in list(os.environ):
+        if name.startswith("MAILUSERS_") and not name.startswith("MAILUSERS_TEST_"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -73,7 +74,8 @@ def boxes(io_loop: IOLoop, tmp_path: Path, blank_box: Path) -> Iterator[Boxes]:
 @pytest.fixture
 def box(io_loop: IOLoop, boxes: Boxes) -> Box:
     """A box without users that answers on a free port."""
-    return io_loop.run_sync(boxes.open)
+    opened: Box = io_loop.run_sync(boxes.open)
+    return opened
 
 
 @pytest.fixture
