@@ -26,6 +26,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[MailSystem]:
+    """Both servers over an adopted box with one user, for all tests of the module."""
     with adopted_box() as box:
         box.add_user("me@example.com", PASSWORD)
         with mail_system(box.storage) as running:
@@ -33,24 +34,28 @@ def system() -> Iterator[MailSystem]:
 
 
 def test_login_with_sha512_crypt_hash(system: MailSystem) -> None:
+    """A hash with Dovecot's prefix is accepted; a wrong password and an unknown user are not."""
     assert can_log_in(system.dovecot.imap_port, "me@example.com", PASSWORD)
     assert not can_log_in(system.dovecot.imap_port, "me@example.com", PASSWORD + "!")
     assert not can_log_in(system.dovecot.imap_port, "nobody@example.com", PASSWORD)
 
 
 def test_smtp_delivers_to_inbox(system: MailSystem) -> None:
+    """Mail from outside arrives, and the maildir quota file with it."""
     smtp_send(system.postfix.smtp_port, "me@example.com", subject="to the inbox")
     wait_for_subject(system, "to the inbox")
     assert (system.box.maildir("me@example.com") / "maildirsize").exists()
 
 
 def test_alias_is_honoured(system: MailSystem) -> None:
+    """An alias that is added while Postfix runs is honoured at once."""
     system.box.add_alias("info@example.com", "me@example.com")
     smtp_send(system.postfix.smtp_port, "info@example.com", subject="by alias")
     wait_for_subject(system, "by alias")
 
 
 def test_unknown_recipient_is_refused(system: MailSystem) -> None:
+    """Both servers refuse a recipient that has no row."""
     with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
         smtp_send(system.postfix.smtp_port, "nobody@example.com")
     assert refusal_code(refused.value) == 550
@@ -60,12 +65,14 @@ def test_unknown_recipient_is_refused(system: MailSystem) -> None:
 
 
 def test_foreign_domain_is_not_relayed(system: MailSystem) -> None:
+    """A stranger cannot send through the box."""
     with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
         smtp_send(system.postfix.smtp_port, "someone@example.net")
     assert refusal_code(refused.value) in (454, 550, 554)
 
 
 def test_full_mailbox_is_refused(system: MailSystem) -> None:
+    """LMTP refuses what would not fit; Postfix refuses a full mailbox before the message is sent."""
     system.box.add_user("full@example.com", PASSWORD, quota="10000")
     lmtp_send(system.dovecot.lmtp_port, "full@example.com", body="x" * 70 + "\n")
     with pytest.raises(smtplib.SMTPDataError) as too_large:
@@ -80,6 +87,7 @@ def test_full_mailbox_is_refused(system: MailSystem) -> None:
 
 
 def test_servers_leave_nothing_behind() -> None:
+    """After the end there is no process, no folder and no open port."""
     with adopted_box() as box, mail_system(box.storage) as running:
         dovecot, postfix = running.dovecot, running.postfix
         assert processes_naming(dovecot.folder)
@@ -92,6 +100,7 @@ def test_servers_leave_nothing_behind() -> None:
 
 
 def test_two_systems_run_side_by_side(system: MailSystem) -> None:
+    """A second system does not disturb the first."""
     with adopted_box() as box, mail_system(box.storage) as other:
         box.add_user("me@example.com", "another password")
         smtp_send(other.postfix.smtp_port, "me@example.com", subject="to the other")
@@ -100,6 +109,7 @@ def test_two_systems_run_side_by_side(system: MailSystem) -> None:
 
 
 def test_server_restarts_on_its_ports() -> None:
+    """A stopped server comes back where its clients expect it."""
     with adopted_box() as box, Dovecot(box.storage) as dovecot:
         box.add_user("me@example.com", PASSWORD)
         dovecot.stop()
@@ -109,6 +119,7 @@ def test_server_restarts_on_its_ports() -> None:
 
 
 def test_broken_configuration_is_reported_with_the_log() -> None:
+    """The reason why Dovecot did not start is in the error."""
     with adopted_box() as box:
         broken = Dovecot(box.storage, extra_config="no_such_setting = 1")
         with pytest.raises(ServerStartError, match="no_such_setting"):

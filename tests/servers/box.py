@@ -130,6 +130,7 @@ def mail_system(
     *,
     auth_cache_size: str = "0",
     chroot: bool = False,
+    map_type: str = "sqlite",
     dovecot_config: str = "",
     postfix_config: str = "",
 ) -> Iterator[MailSystem]:
@@ -141,6 +142,7 @@ def mail_system(
             lmtp_port=dovecot.lmtp_port,
             quota_status_port=dovecot.quota_status_port,
             chroot=chroot,
+            map_type=map_type,
             extra_config=postfix_config,
         ) as postfix,
     ):

@@ -33,9 +33,9 @@ local_recipient_maps =
 default_transport = error:outbound disabled in test
 relay_transport = error:outbound disabled in test
 virtual_transport = lmtp:inet:{host}:{lmtp_port}
-virtual_mailbox_domains = sqlite:{config}/virtual-mailbox-domains.cf
-virtual_mailbox_maps = sqlite:{config}/virtual-mailbox-maps.cf
-virtual_alias_maps = sqlite:{config}/virtual-alias-maps.cf
+virtual_mailbox_domains = {map_type}:{config}/virtual-mailbox-domains.cf
+virtual_mailbox_maps = {map_type}:{config}/virtual-mailbox-maps.cf
+virtual_alias_maps = {map_type}:{config}/virtual-alias-maps.cf
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = reject_unlisted_recipient, check_policy_service inet:{host}:{quota_status_port}
 {extra_config}
@@ -56,6 +56,7 @@ proxymap  unix  - - n        -    - proxymap
 proxywrite unix - - n        -    1 proxymap
 smtp      unix  - - {chroot} -    - smtp
 relay     unix  - - {chroot} -    - smtp
+showq     unix  n - {chroot} -    - showq
 error     unix  - - {chroot} -    - error
 retry     unix  - - {chroot} -    - error
 discard   unix  - - {chroot} -    - discard
@@ -86,7 +87,8 @@ class Postfix:
 
     ``with Postfix(storage, lmtp_port=…, quota_status_port=…) as postfix:`` starts it and removes everything
     at the end; ``stop()`` and ``start()`` in between keep port, queue and configuration. With ``chroot`` the
-    daemons are confined to the queue folder, as Debian's and Ubuntu's own master.cf does.
+    daemons are confined to the queue folder, as Debian's and Ubuntu's own master.cf does. The ``map_type``
+    ``proxy:sqlite`` lets Postfix's proxymap service, which is never confined, do the look-ups.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Postfix:
         lmtp_port: int,
         quota_status_port: int,
         chroot: bool = False,
+        map_type: str = "sqlite",
         extra_config: str = "",
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mailusers-postfix-", dir="/tmp"))
@@ -116,6 +119,7 @@ class Postfix:
             "lmtp_port": lmtp_port,
             "quota_status_port": quota_status_port,
             "chroot": "y" if chroot else "n",
+            "map_type": map_type,
             "extra_config": extra_config,
         }
         (self.config_dir / "main.cf").write_text(_MAIN.format(**values))
