@@ -115,22 +115,27 @@ class Dispatcher:
         """Say that an event was committed, so that its first delivery starts at once."""
         self._wake.set()
 
-    async def wait(self, event_ids: Sequence[str], timeout_seconds: float) -> bool:
+    async def wait(self, event_ids: Sequence[str], timeout_seconds: float, *, tried: bool = False) -> bool:
         """Wait until events are delivered to every implementation of this process, or have failed for good.
 
         :param event_ids: those of a change
         :param timeout_seconds: how long at the most
-        :returns: whether it came to that in time
+        :param tried: stop waiting once each delivery was tried, whatever came of it
+        :returns: whether nothing is left to be done
         """
-        names = self._manager.implementations()
+        names = list(self._manager.implementations())
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                while await self._database.read(outbox.open_deliveries, event_ids, list(names)):
+                while await self._open(event_ids, names, untried_only=tried):
                     self._progress.clear()
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._progress.wait(), 0.2)
-                return True
-        return False
+        return not await self._open(event_ids, names)
+
+    async def _open(self, event_ids: Sequence[str], names: Sequence[str], *, untried_only: bool = False) -> int:
+        return await self._database.read(
+            outbox.open_deliveries, event_ids, names, untried_only=untried_only
+        )
 
     async def _run(self) -> None:
         while True:

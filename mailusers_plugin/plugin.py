@@ -11,6 +11,7 @@ from tornado.web import Application
 
 from mailusers_plugin.first_run import FirstRun
 from mailusers_plugin.handlers.base import Dependencies
+from mailusers_plugin.handlers.requests import Requests
 from mailusers_plugin.handlers.routes import routes
 from mailusers_plugin.handlers.session import LoginDependencies
 from mailusers_plugin.hook_calls import HookManager
@@ -29,9 +30,10 @@ class MailUsers:
     :ivar pm: the plugin manager; ``pm.register(module_or_object)`` adds an implementation of the hooks
     """
 
-    def __init__(self, runtime: Runtime, first_run: FirstRun) -> None:
+    def __init__(self, runtime: Runtime, first_run: FirstRun, requests: Requests) -> None:
         """Take what was put together."""
         self._runtime = runtime
+        self._requests = requests
         self._starting: asyncio.Task[None] | None = None
         self.first_run = first_run
 
@@ -58,6 +60,13 @@ class MailUsers:
         wait for somebody to look at the page.
         """
         await self._runtime.start()
+
+    async def finish_requests(self, timeout_seconds: float) -> bool:
+        """Wait until no request of ours runs, after the server has stopped accepting.
+
+        :returns: whether it came to that in time
+        """
+        return await self._requests.finished(timeout_seconds)
 
     async def stop(self) -> None:
         """Let what runs end and close the box. The application must not be used afterwards."""
@@ -104,7 +113,8 @@ def mount(
         authenticator = runtime.authenticator()
         host = DefaultHost(authenticator, f"{values.prefix}/mailusers/login")
         login = LoginDependencies(authenticator, first_run)
-    handle = MailUsers(runtime, first_run)
+    requests = Requests()
+    handle = MailUsers(runtime, first_run, requests)
     dependencies = Dependencies(
         service=runtime.service,
         listing=runtime.listing,
@@ -113,6 +123,7 @@ def mount(
         templates=_templates(template_loader),
         first_run=first_run,
         start=runtime.start,
+        requests=requests,
         has_own_login=login is not None,
     )
     app.add_handlers(".*", routes(dependencies, login))  # type: ignore[arg-type]  # tuples are rules too

@@ -21,6 +21,7 @@ from mailusers_plugin.mailserver.mailboxes import Mailboxes
 from mailusers_plugin.mailserver.usage import MaildirSizes
 from mailusers_plugin.passwords import Passwords
 from mailusers_plugin.refresh import refresh_usage
+from mailusers_plugin.server_lock import ServerLock
 from mailusers_plugin.service import Service
 from mailusers_plugin.settings import Settings
 from mailusers_plugin.store import audit, migrate
@@ -80,6 +81,7 @@ class Runtime:
             validator_timeout_seconds=settings.hook_timeout_seconds,
         )
         self.listing = Listing(self.database, self.mailboxes)
+        self._lock = ServerLock(settings.storage_root / "mailusers" / "server.lock")
         self._refreshing: asyncio.Task[None] | None = None
         self._started = False
         self._closed = False
@@ -102,6 +104,7 @@ class Runtime:
         if self._started or self._closed:
             return
         self._started = True
+        self._lock.share()
         await self.dispatcher.start()
         if self.settings.usage_interval_seconds > 0:
             self._refreshing = asyncio.create_task(self._refresh(), name="mailusers-usage")
@@ -118,9 +121,14 @@ class Runtime:
         await self.dispatcher.stop()
         await asyncio.to_thread(self.close)
 
+    def server_runs(self) -> bool:
+        """Tell whether a server delivers this box's events."""
+        return self._lock.is_shared()
+
     def close(self) -> None:
         """Close the box; what runs in the background must have been stopped."""
         self._closed = True
+        self._lock.release()
         self.passwords.close()
         self.database.close()
 

@@ -186,12 +186,13 @@ class Service:
         """Tell whether anybody can administrate the box."""
         return bool(await self._database.read(accounts.administrators))
 
-    async def wait_for_hooks(self, change: Change, timeout_seconds: float) -> bool:
+    async def wait_for_hooks(self, change: Change, timeout_seconds: float, *, tried: bool = False) -> bool:
         """Wait until the hooks have been told of a change.
 
-        :returns: whether all were in time
+        :param tried: stop waiting once each was tried, whatever came of it
+        :returns: whether all have been told
         """
-        return await self._dispatcher.wait(change.event_ids, timeout_seconds)
+        return await self._dispatcher.wait(change.event_ids, timeout_seconds, tried=tried)
 
     def _check_password(self, password: str) -> None:
         validation.check_password(password)

@@ -27,6 +27,7 @@ from mailusers_plugin.errors import (
 )
 from mailusers_plugin.first_run import FirstRun
 from mailusers_plugin.handlers.parameters import Parameters
+from mailusers_plugin.handlers.requests import Requests
 from mailusers_plugin.host import Host
 from mailusers_plugin.listing import Listing
 from mailusers_plugin.models import Change, Identity
@@ -58,6 +59,7 @@ class Dependencies:
     templates: jinja2.Environment
     first_run: FirstRun
     start: Callable[[], Awaitable[None]]
+    requests: Requests
     has_own_login: bool
 
 
@@ -125,6 +127,7 @@ class BaseHandler(RequestHandler):
 
         :raises UnavailableError: if the set-up is still to be done
         """
+        self.dependencies.requests.begin(self)
         await self.dependencies.start()
         first_run = self.dependencies.first_run
         if first_run.open and not self.answers_during_set_up:
@@ -134,6 +137,10 @@ class BaseHandler(RequestHandler):
                 )
             # Somebody added one on the command line.
             first_run.finish()
+
+    def on_finish(self) -> None:
+        """Say that the request is done."""
+        self.dependencies.requests.end(self)
 
     async def authorize(self, permission: str) -> None:
         """Refuse the request unless its sender is known, may do this, and meant to.

@@ -48,7 +48,7 @@ class Doveadm:
     def __init__(self, command: Sequence[str] = ("doveadm",), timeout_seconds: float = 15.0) -> None:
         """Remember how to call it.
 
-        :param command: program and options
+        :param command: program and options; empty for a box without Dovecot
         :param timeout_seconds: how long one call may take
         """
         self.command = tuple(command)
@@ -57,10 +57,12 @@ class Doveadm:
     @property
     def installed(self) -> bool:
         """Tell whether the program is there."""
-        return shutil.which(self.command[0]) is not None
+        return bool(self.command) and shutil.which(self.command[0]) is not None
 
     def password_schemes(self) -> frozenset[str]:
         """Return the password schemes that this Dovecot knows; none where it is missing. Blocks."""
+        if not self.installed:
+            return frozenset()
         try:
             result = subprocess.run(
                 [*self.command, "pw", "-l"],

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from mailusers_plugin.errors import ConfigurationError
 from mailusers_plugin.store import schema
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD: Final = "0001"
+"""The newest revision. Named here so that opening a box that is up to date need not load Alembic."""
 _FOLDER: Final = Path(__file__).parent / "migrations"
 _NEEDED: Final = ("id", "email", "password", "privileges", "quota")
 
 
 def configuration() -> Config:
     """Return Alembic's configuration for our history."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_FOLDER))
     return config
-
-
-def newest_revision() -> str:
-    """Return the revision that this version of the plugin works with."""
-    return ScriptDirectory.from_config(configuration()).get_current_head() or ""
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -53,14 +52,21 @@ def bring_up_to_date(connection: Connection) -> None:
                 "quota TEXT NOT NULL DEFAULT '0'."
             )
     current = current_revision(connection)
-    scripts = ScriptDirectory.from_config(configuration())
-    if current == scripts.get_current_head():
+    if current == HEAD:
         return
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+    _upgrade(connection, current)
+
+
+def _upgrade(connection: Connection, current: str | None) -> None:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = configuration()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
         raise ConfigurationError(
             f"A newer version of mailusers_plugin has used this database (revision {current}). Install that version."
         )
-    config = configuration()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

@@ -193,9 +193,14 @@ def lease_owners(connection: Connection) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def open_deliveries(connection: Connection, event_ids: Sequence[str], implementations: Sequence[str]) -> int:
-    """Return how many deliveries of some events to some implementations are neither done nor failed."""
-    return connection.execute(
+def open_deliveries(
+    connection: Connection, event_ids: Sequence[str], implementations: Sequence[str], *, untried_only: bool = False
+) -> int:
+    """Return how many deliveries of some events to some implementations are neither done nor failed.
+
+    :param untried_only: count only those that were never tried
+    """
+    query = (
         select(func.count())
         .select_from(schema.delivery.join(schema.outbox, _outbox.seq == _delivery.seq))
         .where(
@@ -203,7 +208,10 @@ def open_deliveries(connection: Connection, event_ids: Sequence[str], implementa
             _delivery.implementation.in_(implementations),
             _delivery.state == PENDING,
         )
-    ).scalar_one()
+    )
+    if untried_only:
+        query = query.where(_delivery.attempts == 0)
+    return connection.execute(query).scalar_one()
 
 
 def next_due(connection: Connection, implementations: Sequence[str]) -> datetime | None:

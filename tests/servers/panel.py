@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -109,6 +110,17 @@ class PanelProcess:
             self.request("GET", f"{self.prefix}/mail/users")
             return True
         return False
+
+    def set_up_link(self) -> str:
+        """Return the path and query of the one-time link on the console."""
+        found: list[str] = []
+
+        def look() -> list[str]:
+            found[:] = re.findall(r"http\S+(/\S*/setup\?token=\S+)", self.log.read_text())
+            return found
+
+        wait_until(look, message="the set-up link")
+        return found[-1]
 
     def kill(self) -> None:
         """End it as a crash does."""

@@ -1,0 +1,121 @@
+"""What the commands share: the options that name the box, opening it, printing."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import os
+import pwd
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from mailusers_plugin.models import Actor, Change
+from mailusers_plugin.runtime import Runtime
+from mailusers_plugin.settings import Settings
+
+EX_TEMPFAIL: Final = 75
+"""sysexits.h: try again later."""
+_HOOK_SECONDS: Final = 10.0
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def box_options(function: F) -> F:
+    """Add the options that say which box is meant; the command gets them as ``settings``."""
+
+    @click.option("--storage-root", type=click.Path(path_type=Path), help="Folder of the box.")
+    @click.option("--database", metavar="URL", help="SQLAlchemy URL of the accounts.")
+    @click.option(
+        "--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file with settings."
+    )
+    @functools.wraps(function)
+    def wrapped(*args: Any, storage_root: Any, database: Any, config: Any, **kwargs: Any) -> Any:
+        settings = Settings.load(file=config, storage_root=storage_root, database=database)
+        return function(*args, settings=settings, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def set_up_logging(level: int) -> None:
+    """Log to standard error; the migrations' chatter only from warnings on."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def actor() -> Actor:
+    """Return who runs the command: the system's user, or who became root by sudo."""
+    name = os.environ.get("SUDO_USER")
+    if not name:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            name = str(os.getuid())
+    return Actor(name, "cli")
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
+    """Open the box for one command."""
+    set_up_logging(logging.ERROR)
+    runtime = await asyncio.to_thread(Runtime, settings)
+    try:
+        yield runtime
+    finally:
+        await runtime.stop()
+
+
+def run_in_box(settings: Settings, work: Callable[[Runtime], Awaitable[T]]) -> T:
+    """Open the box, do something in it, close it.
+
+    :param work: gets the opened box
+    :raises MailUsersError: what the work raises, or opening
+    """
+
+    async def run() -> T:
+        async with open_runtime(settings) as runtime:
+            return await work(runtime)
+
+    return asyncio.run(run())
+
+
+def change_in_box(
+    settings: Settings, work: Callable[[Runtime, Actor], Coroutine[Any, Any, Change]]
+) -> None:
+    """Make a change and see that the hooks are told: by the server where one runs, else from here.
+
+    :param work: makes the change
+    :raises MailUsersError: what the work raises, or opening
+    """
+
+    async def run(runtime: Runtime) -> None:
+        change = await work(runtime, actor())
+        if not change.event_ids:
+            return
+        if not runtime.server_runs():
+            await runtime.dispatcher.start()
+        if not await runtime.service.wait_for_hooks(change, _HOOK_SECONDS, tried=True):
+            click.echo("Done. Some hooks have not been told yet; they will be: see 'mailusers events list'.", err=True)
+
+    run_in_box(settings, run)
+
+
+def print_json(value: Any) -> None:
+    """Print for scripts; times as ISO 8601."""
+    click.echo(json.dumps(value, indent=2, default=_as_text, ensure_ascii=False))
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def printable(text: str) -> str:
+    """Return text of foreign origin without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,149 @@
+"""The reference host: a small real panel, built the way that other panels build theirs.
+
+It finds its modules through the entry-point group ``adminpanel`` and asks each for its routes and its place in
+the navigation. ``mailusers serve`` runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pluggy
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RedirectHandler
+
+from mailusers_plugin import plugin
+from mailusers_plugin.errors import ConfigurationError
+from mailusers_plugin.hooks import HOST_PROJECT, adminpanel
+from mailusers_plugin.plugin import MailUsers
+from mailusers_plugin.service_manager import notify
+from mailusers_plugin.settings import NAMES, Settings
+
+_MAX_BODY_BYTES: Final = 1024 * 1024
+_DRAIN_SECONDS: Final = 30.0
+_NAME: Final = "mailusers"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The panel and its users module.
+
+    :ivar navigation: the modules' entries
+    """
+
+    app: Application
+    mail_users: MailUsers
+    navigation: tuple[Mapping[str, str], ...]
+
+
+def make_panel(settings: Settings) -> Panel:
+    """Build the application; must be called where its event loop runs.
+
+    :raises ConfigurationError: if a setting, a hook or a module of the panel is wrong
+    :raises UnavailableError: if the database is away
+    """
+    modules = pluggy.PluginManager(HOST_PROJECT)
+    modules.add_hookspecs(adminpanel)
+    modules.load_setuptools_entrypoints(HOST_PROJECT)
+    if not modules.has_plugin(_NAME):
+        # A checkout that is not installed has no entry points.
+        modules.register(plugin, _NAME)
+    app = Application(websocket_ping_interval=30)
+    values = {name: getattr(settings, name) for name in NAMES}
+    handles = modules.hook.adminpanel_register_handlers(app=app, host=None, settings=values)
+    mail_users = next(handle for handle in handles if isinstance(handle, MailUsers))
+    entries = tuple(modules.hook.adminpanel_navigation(app=app))
+    app.settings["panel_navigation"] = entries
+    app.add_handlers(".*", [(r"/", RedirectHandler, {"url": mail_users.url, "permanent": False})])
+    return Panel(app, mail_users, entries)
+
+
+class Server:
+    """The panel on a port."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the port and build the panel; must be called where the event loop runs. Nothing is answered yet.
+
+        :raises ConfigurationError: if the port cannot be had, or as :func:`make_panel`
+        """
+        host, _, port = settings.listen.rpartition(":")
+        if not host or not port.isdigit():
+            raise ConfigurationError(f"listen must be HOST:PORT, not {settings.listen!r}.")
+        try:
+            self._sockets = bind_sockets(int(port), host.strip("[]"))
+        except OSError as error:
+            raise ConfigurationError(
+                f"Cannot listen on {settings.listen}: {error.strerror}. Choose another with --listen."
+            ) from None
+        self.origin = f"http://{host}:{self._sockets[0].getsockname()[1]}"
+        try:
+            self.panel = make_panel(settings)
+        except BaseException:
+            for socket in self._sockets:
+                socket.close()
+            raise
+        self._http = HTTPServer(
+            self.panel.app, xheaders=settings.behind_proxy, max_body_size=_MAX_BODY_BYTES, body_timeout=60
+        )
+
+    async def start(self) -> str | None:
+        """Begin to answer.
+
+        :returns: the one-time link where there is no administrator yet; until it was used nothing else answers
+        """
+        mail_users = self.panel.mail_users
+        await mail_users.start()
+        link = None
+        if not await mail_users.runtime.service.has_administrator():
+            prefix = mail_users.runtime.settings.prefix
+            link = f"{self.origin}{prefix}/mailusers/setup?token={mail_users.first_run.begin()}"
+        self._http.add_sockets(self._sockets)
+        return link
+
+    async def stop(self) -> None:
+        """Stop accepting, finish what runs, leave the outbox in order, close the box."""
+        self._http.stop()
+        await self.panel.mail_users.finish_requests(_DRAIN_SECONDS)
+        await self._http.close_all_connections()
+        await self.panel.mail_users.stop()
+
+
+async def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run the panel until SIGTERM or SIGINT.
+
+    :param say: prints a line on the console
+    :raises ConfigurationError: if the panel cannot start
+    :raises UnavailableError: if the database is away
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(settings)
+    say(f"Box: {settings.storage_root}")
+    link = await server.start()
+    if link is None:
+        say(f"Users page: {server.origin}{server.panel.mail_users.url}")
+    else:
+        say("There is no administrator yet. Open this link once to make the first one:")
+        say(f"  {link}")
+    notify("READY=1")
+    await stop.wait()
+    notify("STOPPING=1")
+    say("Stopping: finishing what runs.")
+    await server.stop()
+
+
+def run(settings: Settings, say: Callable[[str], None], prepare: Callable[[Settings], Any] | None = None) -> None:
+    """Run :func:`serve` in an event loop of its own.
+
+    :param prepare: called first; makes the demonstration box
+    """
+    if prepare is not None:
+        prepare(settings)
+    asyncio.run(serve(settings, say))
