@@ -57,9 +57,7 @@ def io_loop() -> Iterator[IOLoop]:
 def blank_box(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A box without users, for copying."""
     storage = tmp_path_factory.mktemp("blank") / "box"
-    runtime = Runtime(Settings(storage_root=storage, **QUICK))
-    runtime.authenticator()
-    runtime.close()
+    Runtime(Settings(storage_root=storage, **QUICK)).close()
     return storage
 
 

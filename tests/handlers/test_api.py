@@ -188,7 +188,7 @@ async def test_add(
 
 
 async def test_added_row_is_what_other_programs_expect(boxes: Boxes) -> None:
-    """Privileges are stored one a line, the password with its scheme, and the column ``extra`` stays empty."""
+    """Privileges are stored one a line, the password with its scheme; ``extra`` stays empty."""
     box = await boxes.open(extra_privileges=("billing",))
     form = {"email": NEW, "password": PASSWORD, "privileges": "admin\nbilling"}
     assert (await box.api.post("/admin/mail/users/add", **form)).status == 200

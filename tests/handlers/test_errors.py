@@ -136,7 +136,7 @@ async def test_error(box: Box, admin: Client, user: str, path: str, form: Form, 
 @pytest.mark.parametrize("path", [PRIVILEGES, QUOTA])
 @pytest.mark.parametrize(("email", "text"), [("", NO_EMAIL), ("nobody@example.com", NO_USER)])
 async def test_reading_error(admin: Client, path: str, email: str, text: str) -> None:
-    """Asking after an unknown user is an error with a status of its own, not an answer with an error inside."""
+    """Asking after an unknown user is answered with 400, not with an error inside an answer."""
     answer = await admin.get(path, email=email)
     assert (answer.status, answer.type, answer.text) == (400, PLAIN, text)
 
