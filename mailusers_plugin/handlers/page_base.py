@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+import jinja2
+
+from mailusers_plugin.auth.basic import HEADER_INVALID
 from mailusers_plugin.errors import HTTP_STATUS, LoginRefusedError, MailUsersError
 from mailusers_plugin.handlers.base import BaseHandler
+from mailusers_plugin.handlers.static import STATIC, StaticFiles
+from mailusers_plugin.models import Identity
 
 
 class PageHandler(BaseHandler):
@@ -25,29 +33,64 @@ class PageHandler(BaseHandler):
         """Return the path of the Users page."""
         return self.url("/users")
 
+    @property
+    def caller(self) -> Identity:
+        """Who sends the request, who is known once the verb runs.
+
+        :raises LoginRefusedError: before that
+        """
+        if self.identity is None:
+            raise LoginRefusedError(HEADER_INVALID)
+        return self.identity
+
+    async def may(self, permission: str) -> bool:
+        """Tell whether the caller may do something, so that nothing is offered in vain."""
+        if self.identity is None:
+            return False
+        allowed = self.dependencies.host.may(self.identity, permission)
+        if inspect.isawaitable(allowed):
+            allowed = await allowed
+        return allowed is True
+
     def render_page(self, template: str, **values: Any) -> None:
         """Answer with a template.
 
         :param template: its name below ``mailusers/``
         :param values: what it shows
         """
-        settings = self.dependencies.settings
+        self.finish(self._page(template).render(**self._common_values(), **values))
+
+    async def render_page_aside(self, template: str, values: Callable[[], Mapping[str, Any]]) -> None:
+        """Answer with a template that is long enough to be put together outside the event loop.
+
+        :param template: its name below ``mailusers/``
+        :param values: returns what it shows; called outside the event loop too
+        """
+        page, common = self._page(template), self._common_values()
+        self.finish(await asyncio.to_thread(lambda: page.render(**common, **values())))
+
+    def _page(self, template: str) -> jinja2.Template:
+        self.set_header("Content-Security-Policy", self.dependencies.settings.content_security_policy)
         # Templates autoescape; a host's own loader may bring its base template in between.
-        page = self.dependencies.templates.get_template(f"mailusers/{template}")
-        self.set_header("Content-Security-Policy", settings.content_security_policy)
-        self.finish(
-            page.render(
-                base_template=settings.base_template,
-                prefix=settings.prefix,
-                url=self.url,
-                static=lambda name: self.url(f"/mailusers/static/{name}"),
-                identity=self.identity,
-                xsrf_token=self.xsrf_token.decode("ascii"),
-                handler=self,
-                request=self.request,
-                **values,
-            )
-        )
+        return self.dependencies.templates.get_template(f"mailusers/{template}")
+
+    def _common_values(self) -> dict[str, Any]:
+        settings = self.dependencies.settings
+        static = {"static_path": str(STATIC), "static_url_prefix": self.url("/mailusers/static/")}
+        by_cookie = self.identity is not None and self.identity.via == "cookie"
+        can_log_out = by_cookie and self.dependencies.has_own_login
+        return {
+            "base_template": settings.base_template,
+            "prefix": settings.prefix,
+            "url": self.url,
+            # With a version behind, so that a new release's style sheet is taken at once.
+            "static": lambda name: StaticFiles.make_static_url(static, name),
+            "identity": self.identity,
+            "logout_url": self.url("/mailusers/logout") if can_log_out else "",
+            "xsrf_token": self.xsrf_token.decode("ascii"),
+            "handler": self,
+            "request": self.request,
+        }
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Send a browser that is not logged in to the log-in page; show other errors as a page."""
@@ -71,4 +114,6 @@ class PageHandler(BaseHandler):
         self.render_page("error.html", message=message, status=status)
 
     def _can_log_in(self) -> bool:
-        return self.request.path != self.dependencies.host.login_url and "/mailusers/" not in self.request.path
+        return (
+            self.request.path != self.dependencies.host.login_url and "/mailusers/" not in self.request.path
+        )

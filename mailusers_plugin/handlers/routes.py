@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from mailusers_plugin.handlers import api, pages, session
 from mailusers_plugin.handlers.base import BaseHandler, Dependencies
-from mailusers_plugin.handlers.static import StaticFiles
-
-STATIC = Path(__file__).parent.parent / "static"
+from mailusers_plugin.handlers.static import STATIC, StaticFiles
 
 Route = tuple[str, type[Any], dict[str, Any]]
 

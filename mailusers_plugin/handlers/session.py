@@ -110,7 +110,7 @@ class _FormPage(_SessionMixin, PageHandler):
 
     def show(self, template: str, **values: Any) -> None:
         """Show the form."""
-        self.render_page(template, next=self.way_back(), **values)
+        self.render_page(template, **{"error": "", "email": "", "next": self.way_back(), **values})
 
 
 class LoginPage(_FormPage):
@@ -129,7 +129,9 @@ class LoginPage(_FormPage):
         self.check_forgery()
         given = self.parameters
         try:
-            account = await self.login.authenticator.by_password(given.email().strip(), given.text("password"))
+            account = await self.login.authenticator.by_password(
+                given.text("email").strip(), given.text("password")
+            )
             if ADMIN not in account.privileges:
                 raise LoginRefusedError("You are not an administrator.")
         except (LoginRefusedError, UnavailableError) as error:
@@ -171,7 +173,7 @@ class SetupPage(_FormPage):
         self.check_forgery()
         self._check_link()
         given = self.parameters
-        email, password = given.email().strip(), given.text("password")
+        email, password = given.text("email").strip(), given.text("password")
         try:
             actor = Actor(None, "setup")
             await self.service.add(actor, email, password, (ADMIN,), first_administrator=True)
@@ -186,7 +188,9 @@ class SetupPage(_FormPage):
 
     def _check_link(self) -> None:
         if not self.login.first_run.allows(self.parameters.text("token")):
-            raise LoginRefusedError("That set-up link is not valid any more. The server prints a new one when it starts.")
+            raise LoginRefusedError(
+                "That set-up link is not valid any more. The server prints a new one when it starts."
+            )
 
 
 API_ROUTES = [("/login", LoginAPI), ("/logout", LogoutAPI)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tornado.web import StaticFileHandler
+
+STATIC = Path(__file__).parent.parent / "static"
 
 
 class StaticFiles(StaticFileHandler):
