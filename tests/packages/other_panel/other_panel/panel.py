@@ -34,7 +34,6 @@ class SignIn(RequestHandler):
     def get(self) -> None:
         """Show the form."""
         way_back = self.get_argument("next", "/")
-        self.render_string  # the panel's pages are its own affair
         self.finish(
             f'<form method="post">{self.xsrf_form_html()}<input name="name"><input name="password" type="password">'
             f'<input type="hidden" name="next" value="{jinja2.filters.escape(way_back)}"><button>Sign in</button></form>'

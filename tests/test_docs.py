@@ -1,0 +1,104 @@
+"""The documentation says what is true: what can be compared with the code is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from mailusers_plugin import events, models
+from mailusers_plugin.errors import VetoError
+from mailusers_plugin.hook_calls import HookManager
+from mailusers_plugin.hooks import adminpanel, specs
+
+ROOT = Path(__file__).parents[1]
+HOOKS = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
+HOST = (ROOT / "docs" / "host.md").read_text(encoding="utf-8")
+PANEL = ROOT / "tests" / "packages" / "other_panel" / "other_panel"
+
+ALL_HOOKS = [name for name in vars(specs) if name.startswith("mailusers_")]
+
+
+def code(text: str, language: str) -> Iterator[str]:
+    """Yield the code blocks in a language."""
+    return iter(re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+
+
+def section(hook: str) -> str:
+    """Return the part of hooks.md about one hook."""
+    found = re.search(rf"^### `{hook}\(.*?(?=^##)", HOOKS, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"docs/hooks.md has no section on {hook}"
+    return found[0]
+
+
+def documented_fields(text: str) -> list[str]:
+    """Return the first column of the tables in a text."""
+    return [name for name in re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("hook", ALL_HOOKS)
+def test_each_hook_is_documented_with_its_signature(hook: str) -> None:
+    """Every hook has a section that is headed by its exact signature."""
+    (parameter,) = inspect.signature(getattr(specs, hook)).parameters.values()
+    assert section(hook).startswith(f"### `{hook}({parameter.name}: {parameter.annotation})`")
+
+
+@pytest.mark.parametrize("hook", ALL_HOOKS)
+def test_each_field_is_documented(hook: str) -> None:
+    """Every field of what a hook gets is explained, and no field is that does not exist."""
+    (parameter,) = inspect.signature(getattr(specs, hook)).parameters.values()
+    name = str(parameter.annotation)
+    given = getattr(events, name, None) or getattr(models, name)
+    common = [f.name for f in fields(events.Event)]
+    own = [f.name for f in fields(given) if given is models.AddRequest or f.name not in common]
+    assert documented_fields(section(hook)) == own
+    assert documented_fields(HOOKS.partition("## Fields of every event")[2].partition("## The hooks")[0]) == common
+
+
+@pytest.mark.parametrize("hook", ALL_HOOKS)
+def test_each_hook_has_a_test_that_bears_its_name(hook: str) -> None:
+    """Somewhere in the tests each hook is tried under its own name."""
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert f"test_{hook}" in tests
+
+
+def test_each_event_belongs_to_a_documented_hook() -> None:
+    """No event exists that no hook receives."""
+    assert {event.hook for event in events.EVENT_TYPES.values()} == set(ALL_HOOKS) - {"mailusers_validate_add"}
+
+
+def test_the_worked_example_of_hooks_works() -> None:
+    """The example module registers, refuses what it says, and notes an event once."""
+    (text,) = code(HOOKS, "python")
+    module = types.ModuleType("billing_module")
+    exec(compile(text, "docs/hooks.md", "exec"), vars(module))
+    manager = HookManager()
+    manager.register(module)
+    assert set(manager.implementations()["billing_module"]) == {"mailusers_post_add", "mailusers_quota_change"}
+    actor = models.Actor("boss@example.com", "basic")
+    with pytest.raises(VetoError, match=r"No customer pays for example\.net"):
+        vars(module)["mailusers_validate_add"](models.AddRequest("a@example.net", (), "0", actor))
+    event = events.UserAdded(
+        email="a@example.com", privileges=(), quota="1G", quota_bytes=2**30, restored=False, **events.by(actor)
+    )
+    for _ in range(2):
+        vars(module)["mailusers_post_add"](event)
+    assert list(vars(module)["INVOICE"].values()) == [["a@example.com with 1073741824 bytes"]]
+
+
+def test_the_panel_in_the_documentation_is_the_one_that_is_tested() -> None:
+    """The whole panel in host.md is, to the letter, the package that tests/e2e/test_other_panel.py runs."""
+    assert (PANEL / "panel.py").read_text(encoding="utf-8") in list(code(HOST, "python"))
+    assert (PANEL / "base.html").read_text(encoding="utf-8") in list(code(HOST, "html"))
+
+
+def test_the_hooks_of_panels_are_documented() -> None:
+    """Each hook for panels is named in host.md with its arguments."""
+    for name, function in vars(adminpanel).items():
+        if name.startswith("adminpanel_"):
+            assert f"`{name}({', '.join(inspect.signature(function).parameters)})`" in HOST
