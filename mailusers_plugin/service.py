@@ -96,8 +96,7 @@ class Service:
         request = AddRequest(email, wanted, stored_quota, actor)
         await ask_validators(self._manager, request, self._validator_timeout_seconds)
         account = Account(email, await self._passwords.hash(password), wanted, stored_quota)
-        had_mailbox = await asyncio.to_thread(self._mailboxes.exists, email)
-        return await self._change(_add, actor, account, had_mailbox, first_administrator)
+        return await self._change(_add, actor, account, self._mailboxes, first_administrator)
 
     async def archive(self, actor: Actor, email: str) -> Change:
         """Remove a mail user and keep the mailbox.
@@ -119,8 +118,7 @@ class Service:
         validation.check_known_address(email)
         if confirm != email:
             raise InvalidInputError("To delete a mailbox for good, send its address again as confirm.")
-        on_disk = await asyncio.to_thread(self._mailboxes.exists, email)
-        name = await self._database.write(_begin_purge, email, on_disk)
+        name = await self._database.write(_begin_purge, email, self._mailboxes)
         if not await self._database.write(_set_aside, email, name, self._mailboxes):
             raise NotArchivedError
         await asyncio.to_thread(self._mailboxes.delete_aside, email, name)
@@ -219,7 +217,7 @@ def _is_reserved(connection: Connection, email: str) -> bool:
 
 
 def _add(
-    connection: Connection, actor: Actor, account: Account, had_mailbox: bool, first_administrator: bool
+    connection: Connection, actor: Actor, account: Account, mailboxes: Mailboxes, first_administrator: bool
 ) -> Change:
     if _is_reserved(connection, account.email):
         raise InvalidInputError(_DOMAIN_CONTROL)
@@ -235,7 +233,7 @@ def _add(
         privileges=account.privileges,
         quota=account.quota,
         quota_bytes=validation.quota_bytes(account.quota) or 0,
-        restored=had_mailbox or record is not None,
+        restored=record is not None or mailboxes.exists(account.email),
         **events.by(actor),
     )
     return _record(connection, event)
@@ -263,10 +261,11 @@ def _keep_an_administrator(connection: Connection, account: Account) -> None:
         raise ForbiddenChangeError(_LAST_ADMINISTRATOR)
 
 
-def _begin_purge(connection: Connection, email: str, on_disk: bool) -> str:
+def _begin_purge(connection: Connection, email: str, mailboxes: Mailboxes) -> str:
     if accounts.find(connection, email) is not None:
         raise NotArchivedError
-    if not on_disk and accounts.archive_record(connection, email) is None:
+    # Looked at inside the transaction: the same purge, asked for twice at once, may have ended meanwhile.
+    if not mailboxes.exists(email) and accounts.archive_record(connection, email) is None:
         raise NotArchivedError
     name = f".mailusers-purge-{uuid.uuid4().hex}"
     return accounts.begin_purge(connection, email, name, datetime.now(UTC))
