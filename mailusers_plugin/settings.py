@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Self, get_type_hints
 
-from mailusers_plugin.errors import ConfigurationError
+from mailusers_plugin.errors import ConfigurationError, InvalidInputError
+from mailusers_plugin.validation import check_quota
 
 ENVIRONMENT_PREFIX: Final = "MAILUSERS_"
 CONFIG_VARIABLE: Final = "MAILUSERS_CONFIG"
@@ -225,5 +226,9 @@ def _check(values: Mapping[str, Any]) -> None:
     for name in ("busy_timeout_seconds", "session_hours", "hook_timeout_seconds", "doveadm_timeout_seconds"):
         if values[name] <= 0:
             raise ConfigurationError(f"{name} must be more than 0.")
+    try:
+        check_quota(values["default_quota"])
+    except InvalidInputError as error:
+        raise ConfigurationError(f"default_quota {values['default_quota']!r} is not possible: {error}") from None
     if any(not p.strip() or "\n" in p for p in values["extra_privileges"]):
         raise ConfigurationError("extra_privileges must not be empty or contain a line break.")

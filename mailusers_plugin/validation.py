@@ -80,10 +80,12 @@ def check_known_address(email: str) -> str:
     """Check that an address was given at all; whether it exists is for the database to say.
 
     :param email: as the caller sent it
-    :raises InvalidInputError: if it is empty
+    :raises InvalidInputError: if it is empty, or is no text that a database can hold
     """
     if not email.strip():
         raise InvalidInputError("No email address provided.")
+    if any(c == "\0" or unicodedata.category(c) == "Cs" for c in email):
+        raise InvalidInputError("Invalid email address.")
     return email
 
 
