@@ -134,9 +134,14 @@ async def call(
 
 
 async def _contained(awaitable: Any) -> None:
-    """Keep an implementation from ending the event loop."""
+    """Keep an implementation from ending the event loop, or the delivery by a cancellation of its own."""
     try:
         await awaitable
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("It raised CancelledError.") from None
     except (SystemExit, KeyboardInterrupt) as error:
         raise RuntimeError(f"It raised {type(error).__name__}.") from None
 
