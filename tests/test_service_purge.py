@@ -160,9 +160,9 @@ async def test_interrupted(box: Box, maildir: Path, monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as patch:
         if step == "rmtree":
-            patch.setattr(mailboxes.shutil, "rmtree", fail)
+            patch.setattr("mailusers_plugin.mailserver.mailboxes.shutil.rmtree", fail)
         elif step == "rename":
-            patch.setattr(mailboxes.os, "rename", fail)
+            patch.setattr("mailusers_plugin.mailserver.mailboxes.os.rename", fail)
         elif step == "the last transaction":
             patch.setattr(accounts, "forget_usage", fail)
         else:
@@ -186,7 +186,7 @@ async def test_error_says_what_to_do(box: Box, maildir: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(mailboxes.shutil, "rmtree", fail)
+        patch.setattr("mailusers_plugin.mailserver.mailboxes.shutil.rmtree", fail)
         answer = await box.api.post(PURGE, email=USER, confirm=USER)
     assert answer.status == 503
     assert "Retry-After" in answer.headers

@@ -1,0 +1,418 @@
+"""Delivery of events: at least once, in order per address, each implementation by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import types
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from mailusers_plugin import hookimpl
+from mailusers_plugin.errors import VetoError
+from mailusers_plugin.events import Event, PasswordChanged, QuotaChanged, UserAdded, UserArchived
+from mailusers_plugin.runtime import Runtime
+from mailusers_plugin.settings import Settings
+from mailusers_plugin.store import outbox
+from tests.support import CONSOLE, QUICK, USER, Box, Boxes
+
+SOON: dict[str, Any] = {"hook_backoff_seconds": 0.01, "hook_timeout_seconds": 5}
+
+
+class Recorder:
+    """Remembers the events that it is told of, and fails as often as it should."""
+
+    def __init__(self, failures: int = 0, error: BaseException | None = None) -> None:
+        self.events: list[Event] = []
+        self._failures = failures
+        self._error = error or RuntimeError("not yet")
+
+    async def take(self, event: Event) -> None:
+        """Remember an event."""
+        self.events.append(event)
+        if self._failures:
+            self._failures -= 1
+            raise self._error
+
+    @property
+    def types(self) -> list[str]:
+        """The events' names."""
+        return [event.type for event in self.events]
+
+    @hookimpl
+    async def mailusers_post_add(self, event: UserAdded) -> None:
+        """Take it."""
+        await self.take(event)
+
+    @hookimpl
+    async def mailusers_post_archive(self, event: UserArchived) -> None:
+        """Take it."""
+        await self.take(event)
+
+    @hookimpl
+    async def mailusers_quota_change(self, event: QuotaChanged) -> None:
+        """Take it."""
+        await self.take(event)
+
+
+class Another(Recorder):
+    """A second implementation, with deliveries of its own."""
+
+
+class Plain:
+    """A plain implementation, which runs in a thread."""
+
+    def __init__(self, action: Callable[[], object] = lambda: None) -> None:
+        self.threads: list[str] = []
+        self._action = action
+
+    @hookimpl
+    def mailusers_post_add(self, event: UserAdded) -> None:
+        """Remember the thread."""
+        self.threads.append(threading.current_thread().name)
+        self._action()
+
+
+async def states(box: Box, name: str) -> list[tuple[str, int]]:
+    """Return state and attempts of an implementation's deliveries, oldest first."""
+    rows = await box.runtime.database.read(outbox.listing, unfinished_only=False, limit=1000)
+    return [
+        (row["state"], row["attempts"]) for row in rows[::-1] if str(row["implementation"]).endswith(name)
+    ]
+
+
+async def test_order_per_address(boxes: Boxes) -> None:
+    """The events of one address arrive in the order in which they happened, even where one fails at first."""
+    recorder = Recorder(failures=2)
+    box = await boxes.open(hooks=[recorder], **SOON)
+    await box.add(USER)
+    for quota in ("1G", "2G", "3G"):
+        await box.service.set_quota(CONSOLE, USER, quota)
+    await box.delivered()
+    assert recorder.types == ["UserAdded"] * 3 + ["QuotaChanged"] * 3
+    assert [getattr(event, "new_quota", "") for event in recorder.events[3:]] == ["1G", "2G", "3G"]
+
+
+async def test_repeats_have_the_same_id(boxes: Boxes) -> None:
+    """What is delivered again is the same event with the same id, equal in every field."""
+    recorder = Recorder(failures=2)
+    box = await boxes.open(hooks=[recorder], **SOON)
+    change = await box.add(USER)
+    await box.delivered()
+    assert {event.id for event in recorder.events} == set(change.event_ids)
+    assert recorder.events[0] == recorder.events[1] == recorder.events[2]
+
+
+async def test_one_address_does_not_wait_for_another(boxes: Boxes) -> None:
+    """An address whose event fails does not hold up the others' events."""
+
+    class OneFails(Recorder):
+        async def take(self, event: Event) -> None:
+            await super().take(event)
+            if event.email == USER:
+                raise RuntimeError("never")
+            others_told.set()
+
+    others_told = asyncio.Event()
+    box = await boxes.open(hooks=[OneFails()], hook_backoff_seconds=3600)
+    await box.add(USER)
+    await box.add("other@example.com")
+    await others_told.wait()
+
+
+def _stop_iteration() -> None:
+    next(iter(()))
+
+
+def _exit() -> None:
+    raise SystemExit(1)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _timeout() -> None:
+    raise TimeoutError("its own")
+
+
+def _cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+BAD: list[Callable[[], None]] = [_stop_iteration, _exit, _interrupt, _timeout, _cancelled]
+
+
+@pytest.mark.parametrize("action", BAD)
+async def test_bad_plain_implementation(boxes: Boxes, action: Callable[[], None]) -> None:
+    """A plain implementation that leaves by any door fails by itself; the others are told."""
+    recorder = Recorder()
+    box = await boxes.open(hooks=[Plain(action), recorder], hook_attempts=2, **SOON)
+    await box.add(USER)
+    await box.delivered()
+    assert recorder.types == ["UserAdded"]
+    assert await states(box, "Plain") == [("failed", 2)]
+
+
+@pytest.mark.parametrize("action", BAD)
+async def test_bad_coroutine(boxes: Boxes, action: Callable[[], None]) -> None:
+    """The same for one that runs on the event loop, which goes on."""
+
+    class Bad:
+        @hookimpl
+        async def mailusers_post_add(self) -> None:
+            await asyncio.sleep(0)
+            action()
+
+    recorder = Recorder()
+    box = await boxes.open(hooks=[Bad(), recorder], hook_attempts=2, **SOON)
+    await box.add(USER)
+    await box.delivered()
+    assert recorder.types == ["UserAdded"]
+    assert await states(box, "Bad") == [("failed", 2)]
+
+
+async def test_hanging_coroutine(boxes: Boxes) -> None:
+    """A coroutine that hangs is ended at its time limit, and delays nobody else."""
+
+    class Hanging:
+        @hookimpl
+        async def mailusers_post_add(self) -> None:
+            await asyncio.Event().wait()
+
+    recorder = Recorder()
+    box = await boxes.open(
+        hooks=[Hanging(), recorder], hook_attempts=1, hook_backoff_seconds=0.01, hook_timeout_seconds=0.2
+    )
+    for number in range(6):
+        await box.add(f"u{number}@example.com")
+    await box.delivered()
+    assert recorder.types == ["UserAdded"] * 6
+    assert await states(box, "Hanging") == [("failed", 1)] * 6
+    rows = await box.runtime.database.read(outbox.listing, unfinished_only=True, limit=1)
+    assert rows[0]["error"] == "It did not end within 0.2 seconds."
+
+
+async def test_hanging_plain_implementation(boxes: Boxes) -> None:
+    """A plain implementation that hangs keeps its own places only: others and the end of the server go on."""
+    let_go = threading.Event()
+    plain, recorder = Plain(let_go.wait), Recorder()
+    try:
+        box = await boxes.open(
+            hooks=[plain, recorder], hook_attempts=1, hook_backoff_seconds=0.01, hook_timeout_seconds=0.2
+        )
+        for number in range(8):
+            await box.add(f"u{number}@example.com")
+        while len(recorder.events) < 8:
+            await asyncio.sleep(0.01)
+        assert len(plain.threads) <= 4
+    finally:
+        let_go.set()
+    await box.delivered()
+    assert len(plain.threads) >= 8
+
+
+async def test_plain_runs_in_a_thread(boxes: Boxes) -> None:
+    """A plain implementation may block: it does not run on the event loop's thread."""
+    plain = Plain()
+    box = await boxes.open(hooks=[plain])
+    await box.add(USER)
+    await box.delivered()
+    assert plain.threads == ["mailusers-hook"]
+
+
+async def test_plain_that_returns_a_coroutine(boxes: Boxes) -> None:
+    """A plain function that returns an awaitable has it awaited on the event loop."""
+    recorder = Recorder()
+
+    class Wrapped:
+        @hookimpl
+        def mailusers_post_add(self, event: UserAdded) -> Any:
+            return recorder.take(event)
+
+    box = await boxes.open(hooks=[Wrapped()])
+    await box.add(USER)
+    await box.delivered()
+    assert recorder.types == ["UserAdded"]
+
+
+async def test_module_as_implementation(boxes: Boxes) -> None:
+    """A module's functions are implementations, known by the module's name."""
+    told = []
+    module = types.ModuleType("my_company.mail_hooks")
+
+    @hookimpl
+    def mailusers_post_add(event: UserAdded) -> None:
+        told.append(event.email)
+
+    module.mailusers_post_add = mailusers_post_add  # type: ignore[attr-defined]
+    box = await boxes.open()
+    box.handle.pm.register(module)
+    await box.add(USER)
+    await box.delivered()
+    assert told == [USER]
+    assert await states(box, "my_company.mail_hooks") == [("done", 1)]
+
+
+async def test_failed_list_and_retry(boxes: Boxes) -> None:
+    """After the last try a delivery is on the failed list, until somebody has it tried again."""
+    recorder, another = Recorder(failures=3, error=VetoError("a reason")), Another()
+    box = await boxes.open(hooks=[recorder, another], hook_attempts=3, **SOON)
+    change = await box.add(USER)
+    await box.delivered()
+    assert await states(box, "Recorder") == [("failed", 3)]
+    assert await states(box, "Another") == [("done", 1)]
+    (row,) = await box.runtime.database.read(outbox.listing, unfinished_only=True, limit=10)
+    assert (row["error"], row["id"], row["email"]) == ("a reason", change.event_ids[0], USER)
+    # What failed for good no longer holds up its address.
+    await box.service.set_quota(CONSOLE, USER, "1G")
+    await box.delivered()
+    assert recorder.types[-1] == "QuotaChanged"
+    retried = await box.runtime.database.write(outbox.retry_failed, datetime.now(UTC), change.event_ids[0])
+    assert retried == 1
+    await box.delivered()
+    assert await states(box, "Recorder") == [("done", 1), ("done", 1)]
+    assert len(another.events) == 2
+
+
+async def test_backoff_grows(boxes: Boxes) -> None:
+    """The pause after a failure doubles, with jitter, up to an hour."""
+    box = await boxes.open(hooks=[Recorder(failures=99)], hook_attempts=99, hook_backoff_seconds=60)
+    await box.add(USER)
+    database = box.runtime.database
+    pauses = []
+    for attempt in range(1, 9):
+        while await states(box, "Recorder") != [("pending", attempt)]:
+            await asyncio.sleep(0.005)
+        ((due, updated),) = await database.read(
+            lambda connection: connection.exec_driver_sql(
+                "SELECT due_at, updated_at FROM mailusers_delivery WHERE implementation LIKE '%Recorder'"
+            ).all()
+        )
+        pause = datetime.fromisoformat(due) - datetime.fromisoformat(updated)
+        pauses.append(pause.total_seconds() / min(60 * 2 ** (attempt - 1), 3600))
+        box.sql("UPDATE mailusers_delivery SET due_at = '2020-01-01 00:00:00.000000' WHERE state = 'pending'")
+        box.runtime.dispatcher.notify()
+    assert all(0.75 <= pause <= 1.25 for pause in pauses)
+    assert len(set(pauses)) > 1
+
+
+async def test_later_registration_gets_later_events(boxes: Boxes) -> None:
+    """An implementation that comes later is told of what happens from then on, and of nothing before."""
+    box = await boxes.open()
+    await box.add("before@example.com")
+    recorder = Recorder()
+    box.handle.pm.register(recorder)
+    await box.add("after@example.com")
+    await box.delivered()
+    assert [event.email for event in recorder.events] == ["after@example.com"]
+
+
+async def test_only_hooks_that_it_has(boxes: Boxes) -> None:
+    """An implementation is told of the hooks that it has, and no delivery is kept for the others."""
+    recorder = Recorder()
+    box = await boxes.open(hooks=[recorder])
+    await box.add(USER)
+    await box.service.set_password(CONSOLE, USER, "another password")
+    await box.delivered()
+    assert recorder.types == ["UserAdded"]
+    assert len(await states(box, "Recorder")) == 1
+    assert PasswordChanged.hook not in dir(Recorder)
+
+
+def command_line(box: Box, *hooks: object) -> Runtime:
+    """Return another process's view of a box, which changes it and delivers nothing."""
+    return Runtime(Settings(storage_root=box.storage, **QUICK), hooks)
+
+
+async def test_died_before_delivery(boxes: Boxes) -> None:
+    """What a process committed and did not deliver is delivered by the next one, in order."""
+    box = await boxes.open(hooks=[Recorder()])
+    await box.handle.stop()
+    silent = command_line(box, Recorder())
+    await silent.service.add(CONSOLE, USER, "a fine password")
+    await silent.service.set_quota(CONSOLE, USER, "1G")
+    silent.close()
+    recorder = Recorder()
+    box = await boxes.open(box.storage, hooks=[recorder])
+    await box.delivered()
+    assert recorder.types == ["UserAdded", "QuotaChanged"]
+
+
+async def test_process_without_the_implementation(boxes: Boxes) -> None:
+    """A change made by a process that does not have the implementation is delivered by one that has."""
+    recorder = Recorder()
+    box = await boxes.open(hooks=[recorder])
+    silent = command_line(box)
+    await silent.service.add(CONSOLE, USER, "a fine password")
+    silent.close()
+    box.runtime.dispatcher.notify()
+    await box.delivered()
+    assert recorder.types == ["UserAdded"]
+
+
+async def test_leases_of_dead_processes(boxes: Boxes) -> None:
+    """The next start takes over what a dead process was at, and nothing of a living one."""
+    box = await boxes.open(hooks=[Recorder()])
+    await box.handle.stop()
+    silent = command_line(box, Recorder())
+    for email in ("dead@example.com", "alive@example.com"):
+        await silent.service.add(CONSOLE, email, "a fine password")
+    owner = silent.dispatcher._owner
+    host, _, _ = owner.partition(":")
+    silent.close()
+    until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
+    for email, pid in (("dead@example.com", 2**22 + 1), ("alive@example.com", 1)):
+        box.sql(
+            "UPDATE mailusers_delivery SET lease_owner = ?, lease_until = ? WHERE email = ?",
+            f"{host}:{pid}:00000000",
+            until,
+            email,
+        )
+    recorder = Recorder()
+    box = await boxes.open(box.storage, hooks=[recorder])
+    while not recorder.events:
+        await asyncio.sleep(0.01)
+    assert [event.email for event in recorder.events] == ["dead@example.com"]
+    # Once it has run out, a lease holds nothing back.
+    box.sql(
+        "UPDATE mailusers_delivery SET lease_until = '2020-01-01 00:00:00.000000' WHERE state = 'pending'"
+    )
+    await box.delivered()
+    assert recorder.events[-1].email == "alive@example.com"
+
+
+async def test_two_servers_share_the_work(boxes: Boxes) -> None:
+    """Two servers on one box deliver each event once while both live."""
+    one, two = Recorder(), Recorder()
+    box = await boxes.open(hooks=[one])
+    other = await boxes.open(box.storage, hooks=[two])
+    await asyncio.gather(*((box, other)[n % 2].add(f"u{n}@example.com") for n in range(20)))
+    await box.delivered()
+    await other.delivered()
+    told = [event.email for event in one.events + two.events]
+    assert sorted(told) == sorted(f"u{n}@example.com" for n in range(20))
+
+
+async def test_stop_waits_for_what_runs(boxes: Boxes) -> None:
+    """Stopping lets an implementation that has begun end, and stores that it did."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        @hookimpl
+        async def mailusers_post_add(self) -> None:
+            begun.set()
+            await may_end.wait()
+
+    box = await boxes.open(hooks=[Slow()])
+    await box.add(USER)
+    await begun.wait()
+    stopping = asyncio.ensure_future(box.handle.stop())
+    await asyncio.sleep(0)
+    may_end.set()
+    await stopping
+    assert box.sql("SELECT state FROM mailusers_delivery WHERE implementation LIKE '%Slow'") == [("done",)]
+    assert box.sql("SELECT COUNT(*) FROM mailusers_delivery WHERE lease_owner IS NOT NULL") == [(0,)]
