@@ -42,16 +42,16 @@ class HookManager(pluggy.PluginManager):
         :param name: under which its deliveries are kept; the module's or class's by default
         :raises ConfigurationError: if it implements a hook that does not exist, or with wrong arguments
         """
-        if name is None and not isinstance(plugin, ModuleType):
-            owner = plugin if isinstance(plugin, type) else type(plugin)
-            name = f"{owner.__module__}.{owner.__qualname__}"
+        if name is None:
+            name = plugin.__name__ if isinstance(plugin, ModuleType) else _class_name(plugin)
+        was_there = self.has_plugin(name) or self.is_registered(plugin)
         try:
             registered = super().register(plugin, name)
             self.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
-            if self.has_plugin(name or ""):
+            if not was_there and self.has_plugin(name):
                 self.unregister(name=name)
-            raise ConfigurationError(f"The hook module {name or plugin.__name__} is wrong: {error}") from None
+            raise ConfigurationError(f"The hook module {name} is wrong: {error}") from None
         if registered is not None:
             self._changed.add(registered)
         return registered
@@ -95,6 +95,11 @@ class HookManager(pluggy.PluginManager):
         """Yield the implementations of ``mailusers_validate_add``, first the last registered, as pluggy does."""
         for implementation in reversed(getattr(self.hook, _VALIDATE).get_hookimpls()):
             yield implementation.plugin_name, implementation
+
+
+def _class_name(plugin: Any) -> str:
+    owner = plugin if isinstance(plugin, type) else type(plugin)
+    return f"{owner.__module__}.{owner.__qualname__}"
 
 
 async def call(
