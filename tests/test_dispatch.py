@@ -6,82 +6,16 @@ import asyncio
 import threading
 import types
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from mailusers_plugin import hookimpl
 from mailusers_plugin.errors import VetoError
-from mailusers_plugin.events import Event, PasswordChanged, QuotaChanged, UserAdded, UserArchived
-from mailusers_plugin.runtime import Runtime
-from mailusers_plugin.settings import Settings
+from mailusers_plugin.events import Event, PasswordChanged, UserAdded
 from mailusers_plugin.store import outbox
-from tests.support import CONSOLE, QUICK, USER, Box, Boxes
-
-SOON: dict[str, Any] = {"hook_backoff_seconds": 0.01, "hook_timeout_seconds": 5}
-
-
-class Recorder:
-    """Remembers the events that it is told of, and fails as often as it should."""
-
-    def __init__(self, failures: int = 0, error: BaseException | None = None) -> None:
-        self.events: list[Event] = []
-        self._failures = failures
-        self._error = error or RuntimeError("not yet")
-
-    async def take(self, event: Event) -> None:
-        """Remember an event."""
-        self.events.append(event)
-        if self._failures:
-            self._failures -= 1
-            raise self._error
-
-    @property
-    def types(self) -> list[str]:
-        """The events' names."""
-        return [event.type for event in self.events]
-
-    @hookimpl
-    async def mailusers_post_add(self, event: UserAdded) -> None:
-        """Take it."""
-        await self.take(event)
-
-    @hookimpl
-    async def mailusers_post_archive(self, event: UserArchived) -> None:
-        """Take it."""
-        await self.take(event)
-
-    @hookimpl
-    async def mailusers_quota_change(self, event: QuotaChanged) -> None:
-        """Take it."""
-        await self.take(event)
-
-
-class Another(Recorder):
-    """A second implementation, with deliveries of its own."""
-
-
-class Plain:
-    """A plain implementation, which runs in a thread."""
-
-    def __init__(self, action: Callable[[], object] = lambda: None) -> None:
-        self.threads: list[str] = []
-        self._action = action
-
-    @hookimpl
-    def mailusers_post_add(self, event: UserAdded) -> None:
-        """Remember the thread."""
-        self.threads.append(threading.current_thread().name)
-        self._action()
-
-
-async def states(box: Box, name: str) -> list[tuple[str, int]]:
-    """Return state and attempts of an implementation's deliveries, oldest first."""
-    rows = await box.runtime.database.read(outbox.listing, unfinished_only=False, limit=1000)
-    return [
-        (row["state"], row["attempts"]) for row in rows[::-1] if str(row["implementation"]).endswith(name)
-    ]
+from tests.support import CONSOLE, USER, Boxes
 
 
 async def test_order_per_address(boxes: Boxes) -> None:
@@ -321,98 +255,3 @@ async def test_only_hooks_that_it_has(boxes: Boxes) -> None:
     assert recorder.types == ["UserAdded"]
     assert len(await states(box, "Recorder")) == 1
     assert PasswordChanged.hook not in dir(Recorder)
-
-
-def command_line(box: Box, *hooks: object) -> Runtime:
-    """Return another process's view of a box, which changes it and delivers nothing."""
-    return Runtime(Settings(storage_root=box.storage, **QUICK), hooks)
-
-
-async def test_died_before_delivery(boxes: Boxes) -> None:
-    """What a process committed and did not deliver is delivered by the next one, in order."""
-    box = await boxes.open(hooks=[Recorder()])
-    await box.handle.stop()
-    silent = command_line(box, Recorder())
-    await silent.service.add(CONSOLE, USER, "a fine password")
-    await silent.service.set_quota(CONSOLE, USER, "1G")
-    silent.close()
-    recorder = Recorder()
-    box = await boxes.open(box.storage, hooks=[recorder])
-    await box.delivered()
-    assert recorder.types == ["UserAdded", "QuotaChanged"]
-
-
-async def test_process_without_the_implementation(boxes: Boxes) -> None:
-    """A change made by a process that does not have the implementation is delivered by one that has."""
-    recorder = Recorder()
-    box = await boxes.open(hooks=[recorder])
-    silent = command_line(box)
-    await silent.service.add(CONSOLE, USER, "a fine password")
-    silent.close()
-    box.runtime.dispatcher.notify()
-    await box.delivered()
-    assert recorder.types == ["UserAdded"]
-
-
-async def test_leases_of_dead_processes(boxes: Boxes) -> None:
-    """The next start takes over what a dead process was at, and nothing of a living one."""
-    box = await boxes.open(hooks=[Recorder()])
-    await box.handle.stop()
-    silent = command_line(box, Recorder())
-    for email in ("dead@example.com", "alive@example.com"):
-        await silent.service.add(CONSOLE, email, "a fine password")
-    owner = silent.dispatcher._owner
-    host, _, _ = owner.partition(":")
-    silent.close()
-    until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
-    for email, pid in (("dead@example.com", 2**22 + 1), ("alive@example.com", 1)):
-        box.sql(
-            "UPDATE mailusers_delivery SET lease_owner = ?, lease_until = ? WHERE email = ?",
-            f"{host}:{pid}:00000000",
-            until,
-            email,
-        )
-    recorder = Recorder()
-    box = await boxes.open(box.storage, hooks=[recorder])
-    while not recorder.events:
-        await asyncio.sleep(0.01)
-    assert [event.email for event in recorder.events] == ["dead@example.com"]
-    # Once it has run out, a lease holds nothing back.
-    box.sql(
-        "UPDATE mailusers_delivery SET lease_until = '2020-01-01 00:00:00.000000' WHERE state = 'pending'"
-    )
-    await box.delivered()
-    assert recorder.events[-1].email == "alive@example.com"
-
-
-async def test_two_servers_share_the_work(boxes: Boxes) -> None:
-    """Two servers on one box deliver each event once while both live."""
-    one, two = Recorder(), Recorder()
-    box = await boxes.open(hooks=[one])
-    other = await boxes.open(box.storage, hooks=[two])
-    await asyncio.gather(*((box, other)[n % 2].add(f"u{n}@example.com") for n in range(20)))
-    await box.delivered()
-    await other.delivered()
-    told = [event.email for event in one.events + two.events]
-    assert sorted(told) == sorted(f"u{n}@example.com" for n in range(20))
-
-
-async def test_stop_waits_for_what_runs(boxes: Boxes) -> None:
-    """Stopping lets an implementation that has begun end, and stores that it did."""
-    begun, may_end = asyncio.Event(), asyncio.Event()
-
-    class Slow:
-        @hookimpl
-        async def mailusers_post_add(self) -> None:
-            begun.set()
-            await may_end.wait()
-
-    box = await boxes.open(hooks=[Slow()])
-    await box.add(USER)
-    await begun.wait()
-    stopping = asyncio.ensure_future(box.handle.stop())
-    await asyncio.sleep(0)
-    may_end.set()
-    await stopping
-    assert box.sql("SELECT state FROM mailusers_delivery WHERE implementation LIKE '%Slow'") == [("done",)]
-    assert box.sql("SELECT COUNT(*) FROM mailusers_delivery WHERE lease_owner IS NOT NULL") == [(0,)]
