@@ -31,6 +31,8 @@ BCRYPT_COST: Final = 12
 """Two to the power of this many rounds. OWASP asks for 10 at least (Password Storage Cheat Sheet)."""
 BCRYPT_MAX_BYTES: Final = 72
 """bcrypt reads no more of a password than this."""
+CRYPT_MAX_BYTES: Final = 511
+"""The C library's crypt(3), which Dovecot calls, refuses longer ones (``CRYPT_MAX_PASSPHRASE_SIZE``)."""
 ARGON2_MEMORY_KIB: Final = 19456
 ARGON2_TIME_COST: Final = 2
 ARGON2_PARALLELISM: Final = 1

@@ -18,6 +18,7 @@ from mailusers_plugin.password_schemes import (
     ARGON2_TIME_COST,
     BCRYPT_COST,
     BCRYPT_MAX_BYTES,
+    CRYPT_MAX_BYTES,
     HANDLERS,
     NEW_SCHEMES,
     SHA512_ROUNDS,
@@ -30,6 +31,7 @@ _PREFIX: Final = re.compile(r"\{([A-Za-z0-9-]+)\}")
 _ARGON2_COST: Final = re.compile(r"[$,]m=([0-9]+),t=([0-9]+)")
 _BCRYPT_COST: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$")
 _SHA_ROUNDS: Final = re.compile(r"\$6\$rounds=([0-9]+)\$")
+_MAX_BYTES: Final = {"BLF-CRYPT": BCRYPT_MAX_BYTES, "SHA512-CRYPT": CRYPT_MAX_BYTES}
 
 
 def scheme_of(stored: str) -> str:
@@ -82,13 +84,14 @@ class Passwords:
         self._decoy: str | None = None
 
     def check_new(self, password: str) -> None:
-        """Refuse a password that the scheme would cut short.
+        """Refuse a password that is longer than the scheme, or Dovecot's implementation of it, reads.
 
         :param password: already found valid otherwise
-        :raises InvalidInputError: if it is longer than bcrypt reads, and bcrypt is the scheme
+        :raises InvalidInputError: if it is too long
         """
-        if self.scheme == "BLF-CRYPT" and len(password.encode()) > BCRYPT_MAX_BYTES:
-            raise InvalidInputError(f"Passwords must be at most {BCRYPT_MAX_BYTES} bytes on this server.")
+        limit = _MAX_BYTES.get(self.scheme)
+        if limit is not None and len(password.encode()) > limit:
+            raise InvalidInputError(f"Passwords must be at most {limit} bytes on this server.")
 
     async def hash(self, password: str) -> str:
         """Return a new hash.
