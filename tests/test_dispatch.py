@@ -15,6 +15,7 @@ from mailusers_plugin import hookimpl
 from mailusers_plugin.errors import VetoError
 from mailusers_plugin.events import Event, PasswordChanged, UserAdded
 from mailusers_plugin.store import outbox
+from tests.recorders import SOON, Another, Plain, Recorder, states
 from tests.support import CONSOLE, USER, Boxes
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from mailusers_plugin import hookimpl
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
+from tests.recorders import Recorder
 from tests.support import CONSOLE, QUICK, USER, Box, Boxes
 
 
