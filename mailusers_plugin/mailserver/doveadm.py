@@ -106,6 +106,8 @@ class Doveadm:
         :raises DoveadmMissingError: if there is no such program
         :raises DoveadmError: if it took too long
         """
+        if not self.command:
+            raise DoveadmMissingError("No doveadm is configured.")
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.command,
