@@ -1,0 +1,102 @@
+"""Calling doveadm: which arguments it gets, and what becomes of its failures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mailusers_plugin.mailserver.doveadm import Doveadm, DoveadmError, DoveadmMissingError
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    """Where the stand-in writes its arguments."""
+    return tmp_path / "calls"
+
+
+def stand_in(tmp_path: Path, calls: Path, script: str = "") -> tuple[str, ...]:
+    """Make a program that writes down its arguments and then does as the script says."""
+    program = tmp_path / "doveadm"
+    program.write_text(
+        f"#!/bin/sh\nfor a; do printf '[%s]' \"$a\"; done >>{calls}\necho >>{calls}\n{script}\n"
+    )
+    program.chmod(0o755)
+    return (str(program), "-c", "my file")
+
+
+async def test_arguments(tmp_path: Path, calls: Path) -> None:
+    """Each call gets the address as an argument of its own, after the configured options."""
+    doveadm = Doveadm(stand_in(tmp_path, calls))
+    assert doveadm.installed
+    await doveadm.recalculate_quota("a b;c@example.com")
+    await doveadm.end_sessions("-A")
+    assert calls.read_text().splitlines() == [
+        "[-c][my file][quota][recalc][-u][a b;c@example.com]",
+        "[-c][my file][auth][cache][flush][--][-A]",
+        "[-c][my file][kick][--][-A]",
+    ]
+
+
+@pytest.mark.parametrize(("step", "code"), [("quota", 67), ("kick", 68)])
+async def test_harmless_exit_codes(tmp_path: Path, calls: Path, step: str, code: int) -> None:
+    """A user who is gone, or who has no session, is no error."""
+    doveadm = Doveadm(stand_in(tmp_path, calls, f'test "$3" != {step} || exit {code}'))
+    await doveadm.recalculate_quota("user@example.com")
+    await doveadm.end_sessions("user@example.com")
+
+
+@pytest.mark.parametrize("step", ["quota", "auth", "kick"])
+async def test_failure(tmp_path: Path, calls: Path, step: str) -> None:
+    """Any other exit code is an error that quotes what was printed."""
+    doveadm = Doveadm(
+        stand_in(tmp_path, calls, f'test "$3" != {step} || {{ echo "a reason" >&2; exit 75; }}')
+    )
+    with pytest.raises(DoveadmError, match=f"^doveadm {step} ended with 75: a reason$"):
+        await doveadm.recalculate_quota("user@example.com")
+        await doveadm.end_sessions("user@example.com")
+
+
+async def test_long_output(tmp_path: Path, calls: Path) -> None:
+    """A program that prints much is read to its end, and little of it is kept."""
+    doveadm = Doveadm(stand_in(tmp_path, calls, "yes | head -c 3000000; exit 1"))
+    output = await doveadm.run("x")
+    assert (output.exit_code, len(output.text) <= 65536) == (1, True)
+
+
+async def test_hanging(tmp_path: Path, calls: Path) -> None:
+    """A program that hangs is killed with its children at the time limit."""
+    pids = tmp_path / "pids"
+    doveadm = Doveadm(
+        stand_in(tmp_path, calls, f"sleep 600 & echo $! $$ >{pids}; sleep 600"), timeout_seconds=0.5
+    )
+    with pytest.raises(DoveadmError, match=r"^doveadm quota did not end within 0\.5 seconds\.$"):
+        await doveadm.recalculate_quota("user@example.com")
+    _, parent = pids.read_text().split()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(parent), 0)
+
+
+@pytest.mark.parametrize("kind", ["missing", "not executable", "none"])
+async def test_missing(tmp_path: Path, kind: str) -> None:
+    """Where there is no doveadm this is known before and said when it is called all the same."""
+    program = tmp_path / "doveadm"
+    if kind == "not executable":
+        program.touch()
+    doveadm = Doveadm(() if kind == "none" else (str(program),))
+    assert not doveadm.installed
+    assert doveadm.password_schemes() == frozenset()
+    with pytest.raises(DoveadmMissingError):
+        await doveadm.recalculate_quota("user@example.com")
+
+
+def test_password_schemes() -> None:
+    """The real doveadm tells its schemes."""
+    assert {"SHA512-CRYPT", "BLF-CRYPT", "CRYPT"} <= Doveadm().password_schemes()
+
+
+@pytest.mark.parametrize("script", ["exit 1", "printf '\\377'"])
+def test_broken_doveadm_knows_no_schemes(tmp_path: Path, calls: Path, script: str) -> None:
+    """A doveadm that fails or prints nonsense does not keep the plugin from starting."""
+    assert "ARGON2ID" not in Doveadm(stand_in(tmp_path, calls, script)).password_schemes()
