@@ -22,13 +22,15 @@ from typing import Final
 from mailusers_plugin.errors import MailUsersError, UnavailableError, VetoError
 from mailusers_plugin.hook_calls import HookManager, HookTimeoutError, call
 from mailusers_plugin.models import AddRequest
-from mailusers_plugin.store import outbox
+from mailusers_plugin.store import deliveries, outbox
 from mailusers_plugin.store.database import Database
+from mailusers_plugin.store.deliveries import Delivery
 
 _log = logging.getLogger("mailusers_plugin.dispatch")
 
 _POLL_SECONDS: Final = 1.0
 """How soon a change made by another process is noticed."""
+_PLAN_AT_ONCE: Final = 500
 _CALLS_AT_ONCE: Final = 4
 """For each implementation. A plain one that hangs keeps its place until its thread ends."""
 _LEASE_MARGIN: Final = timedelta(seconds=15)
@@ -47,6 +49,7 @@ class Dispatcher:
     def __init__(
         self,
         database: Database,
+        state: Database,
         manager: HookManager,
         *,
         timeout_seconds: float = 30.0,
@@ -56,17 +59,21 @@ class Dispatcher:
     ) -> None:
         """Take what it works with; nothing runs before :meth:`start`.
 
+        :param database: where the outbox is
+        :param state: where the deliveries are
         :param timeout_seconds: how long one call may take
         :param attempts: how often a delivery is tried
         :param backoff_seconds: pause after the first failure; it doubles each time, up to an hour
         :param keep_days: how long delivered events are kept
         """
         self._database = database
+        self._state = state
         self._manager = manager
         self._timeout_seconds = timeout_seconds
         self._attempts = attempts
         self._backoff_seconds = backoff_seconds
-        self._keep = timedelta(days=keep_days)
+        # Longer than anything stays in the outbox, so that no event is taken over a second time.
+        self._keep = max(timedelta(days=keep_days), 24 * _PRUNE_EVERY)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._busy: Counter[str] = Counter()
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -74,6 +81,8 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._pruned_at: datetime | None = None
+        # Up to here in the outbox. Only to save reading: an event is taken over once, by its id.
+        self._planned = 0
 
     @property
     def running(self) -> bool:
@@ -84,7 +93,7 @@ class Dispatcher:
         """Make sure that a change made from now on is delivered to every registered implementation."""
         wanted = self._manager.take_changes()
         if wanted:
-            await self._database.write(outbox.subscribe, wanted, datetime.now(UTC))
+            await self._state.write(deliveries.subscribe, wanted, datetime.now(UTC))
 
     async def start(self) -> None:
         """Begin to deliver, first what a dead process left behind."""
@@ -108,7 +117,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._deliveries, return_exceptions=True)
         with suppress(UnavailableError):
-            await self._database.write(outbox.release, [self._owner])
+            await self._state.write(deliveries.release, [self._owner])
         _alive.discard(self._owner)
 
     def notify(self) -> None:
@@ -133,8 +142,8 @@ class Dispatcher:
         return not await self._open(event_ids, names)
 
     async def _open(self, event_ids: Sequence[str], names: Sequence[str], *, untried_only: bool = False) -> int:
-        return await self._database.read(
-            outbox.open_deliveries, event_ids, names, untried_only=untried_only
+        return await self._state.read(
+            deliveries.count_open, event_ids, names, untried_only=untried_only
         )
 
     async def _run(self) -> None:
@@ -154,25 +163,32 @@ class Dispatcher:
     async def _turn(self) -> float:
         """Start what is due; return how long nothing else will be."""
         await self.subscribe()
+        await self._plan()
         await self._tidy()
         free = {
             name: _CALLS_AT_ONCE - self._busy[name]
             for name in self._manager.implementations()
             if self._busy[name] < _CALLS_AT_ONCE
         }
-        due_at = await self._database.read(outbox.next_due, list(free))
+        due_at = await self._state.read(deliveries.next_due, list(free))
         now = datetime.now(UTC)
         if due_at is None:
             return _POLL_SECONDS
         if due_at > now:
             return min(_POLL_SECONDS, (due_at - now).total_seconds())
         until = now + timedelta(seconds=self._timeout_seconds) + _LEASE_MARGIN
-        for delivery in await self._database.write(outbox.claim, free, self._owner, now, until):
+        for delivery in await self._state.write(deliveries.claim, free, self._owner, now, until):
             self._busy[delivery.implementation] += 1
             task = asyncio.create_task(self._deliver(delivery))
             self._deliveries.add(task)
             task.add_done_callback(self._deliveries.discard)
         return _POLL_SECONDS
+
+    async def _plan(self) -> None:
+        """Take over new events from the outbox."""
+        while entries := await self._database.read(outbox.after, self._planned, _PLAN_AT_ONCE):
+            await self._state.write(deliveries.plan, entries)
+            self._planned = entries[-1].seq
 
     async def _tidy(self) -> None:
         """Now and then take over from dead processes and delete what is old."""
@@ -182,13 +198,17 @@ class Dispatcher:
             return
         self._pruned_at = now
         if first:
-            owners = await self._database.read(outbox.lease_owners)
+            owners = await self._state.read(deliveries.lease_owners)
             dead = [owner for owner in owners if _is_dead(owner)]
             if dead:
-                await self._database.write(outbox.release, dead)
-        await self._database.write(outbox.prune, now - self._keep)
+                await self._state.write(deliveries.release, dead)
+        await self._state.write(deliveries.prune, now - self._keep)
+        # What was handed on long ago goes. Only where there is something: each commit here may hinder Postfix.
+        before = now - _PRUNE_EVERY
+        if await self._database.read(outbox.has_before, self._planned, before):
+            await self._database.write(outbox.prune, self._planned, before)
 
-    async def _deliver(self, delivery: outbox.Delivery) -> None:
+    async def _deliver(self, delivery: Delivery) -> None:
         name = delivery.implementation
         error: str | None = None
         try:
@@ -215,7 +235,7 @@ class Dispatcher:
             )
         await self._finish(delivery, error)
 
-    async def _finish(self, delivery: outbox.Delivery, error: str | None) -> None:
+    async def _finish(self, delivery: Delivery, error: str | None) -> None:
         now = datetime.now(UTC)
         retry_at = None
         if error is not None and delivery.attempts + 1 < self._attempts:
@@ -223,7 +243,7 @@ class Dispatcher:
             # Jitter keeps many failed deliveries from coming back all at once.
             retry_at = now + timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311
         try:
-            await self._database.write(outbox.finish, delivery, now, error=error, retry_at=retry_at)
+            await self._state.write(deliveries.finish, delivery, now, error=error, retry_at=retry_at)
         except UnavailableError as trouble:
             # The lease runs out and the event is delivered again: at least once is what is promised.
             _log.warning("The outcome of a delivery could not be stored: %s", trouble)

@@ -11,7 +11,7 @@ import orjson
 
 from mailusers_plugin.mailserver.mailboxes import Mailboxes
 from mailusers_plugin.models import ArchivedUser, Usage, User
-from mailusers_plugin.store import accounts
+from mailusers_plugin.store import accounts, usage
 from mailusers_plugin.store.database import Connection, Database
 from mailusers_plugin.validation import (
     display_domain,
@@ -43,9 +43,13 @@ class Domain:
 class Listing:
     """Puts the list together, from the database and the mail store, outside the event loop."""
 
-    def __init__(self, database: Database, mailboxes: Mailboxes) -> None:
-        """Take the two."""
+    def __init__(self, database: Database, state: Database, mailboxes: Mailboxes) -> None:
+        """Take the three.
+
+        :param state: where the sizes are
+        """
         self._database = database
+        self._state = state
         self._mailboxes = mailboxes
 
     async def domains(self) -> list[Domain]:
@@ -53,32 +57,50 @@ class Listing:
 
         :raises StorageError: if the mail store cannot be read
         """
-        return await self._database.read(self._collect)
+        return await asyncio.to_thread(self._collect)
 
     async def json(self) -> list[bytes]:
         """Return the contract's JSON list in pieces of some 64 KiB.
 
         :raises StorageError: if the mail store cannot be read
         """
-        return await self._database.read(lambda connection: list(_encode(self._collect(connection))))
+        return await asyncio.to_thread(lambda: list(_encode(self._collect())))
+
+    async def user(self, email: str) -> User | None:
+        """Return an active user, ``None`` where the address is archived or unknown."""
+        account = await self._database.read(accounts.find, email)
+        if account is None:
+            return None
+        return User(email, account.privileges, account.quota, await self._state.read(usage.of, email))
 
     async def archived(self, email: str) -> ArchivedUser | None:
         """Return one archived account, ``None`` where the address is active or unknown."""
         on_disk = await asyncio.to_thread(self._mailboxes.exists, email)
-        return await self._database.read(_archived, email, self._mailboxes.path(email), on_disk)
+        if await self._database.read(accounts.find, email) is not None:
+            return None
+        record = await self._database.read(accounts.archive_record, email)
+        if record is None and not on_disk:
+            return None
+        size = await self._state.read(usage.of, email)
+        return accounts.archived_user(email, self._mailboxes.path(email), record, size)
 
-    def _collect(self, connection: Connection) -> list[Domain]:
-        scan = self._mailboxes.scan()
+    def _collect(self) -> list[Domain]:
+        on_disk = self._mailboxes.scan().mailboxes
+        sizes = self._state.read_now(usage.known)
+        everybody, records = self._database.read_now(_read)
         domains: dict[str, Domain] = {}
 
         def domain_of(email: str) -> Domain:
             name = split_address(email)[1]
             return domains.setdefault(name, Domain(name, [], []))
 
-        for user in accounts.users(connection):
-            domain_of(user.email).users.append(user)
-        for email, record, usage in accounts.archived(connection, scan.mailboxes):
-            found = accounts.archived_user(email, self._mailboxes.path(email), record, usage)
+        for email, privileges, quota in everybody:
+            domain_of(email).users.append(User(email, privileges, quota, sizes.get(email)))
+        active = {email for email, _, _ in everybody}
+        kept = {record.email: record for record in records}
+        for email in ({f"{local}@{domain}" for domain, local in on_disk} | kept.keys()) - active:
+            path = self._mailboxes.path(email)
+            found = accounts.archived_user(email, path, kept.get(email), sizes.get(email))
             domain_of(email).archived.append(found)
         for domain in domains.values():
             domain.users.sort(key=lambda user: user.email)
@@ -86,11 +108,8 @@ class Listing:
         return sorted(domains.values(), key=lambda domain: domain.name)
 
 
-def _archived(connection: Connection, email: str, mailbox: str, on_disk: bool) -> ArchivedUser | None:
-    record = accounts.archive_record(connection, email)
-    if accounts.find(connection, email) is not None or (record is None and not on_disk):
-        return None
-    return accounts.archived_user(email, mailbox, record, accounts.usage_of(connection, email))
+def _read(connection: Connection) -> tuple[list[tuple[str, tuple[str, ...], str]], list[Any]]:
+    return accounts.everybody(connection), accounts.archive_records(connection)
 
 
 def user_object(user: User) -> dict[str, Any]:

@@ -9,21 +9,21 @@ from mailusers_plugin.store import usage
 from mailusers_plugin.store.database import Database
 
 
-def refresh_usage(database: Database, mailboxes: Mailboxes, source: UsageSource) -> int:
+def refresh_usage(state: Database, mailboxes: Mailboxes, source: UsageSource) -> int:
     """Read all sizes and store those that changed, in one transaction. Blocks; called in a thread.
 
     :returns: how many changed
     :raises StorageError: if the mail store cannot be read
     :raises UnavailableError: if the database is away
     """
-    known = database.read_now(usage.known)
+    known = state.read_now(usage.known)
     found = dict(source.read(mailboxes.scan().mailboxes))
-    changed = {email: size for email, size in found.items() if known.get(email) != _key(size)}
+    changed = {email: size for email, size in found.items() if _key(known.get(email)) != _key(size)}
     gone = known.keys() - found.keys()
     if changed or gone:
-        database.write_now(usage.replace, changed, gone)
+        state.write_now(usage.replace, changed, gone)
     return len(changed) + len(gone)
 
 
-def _key(size: Usage) -> tuple[int, int, int]:
-    return size.box_bytes, size.messages, size.limit_bytes
+def _key(size: Usage | None) -> tuple[int, int, int] | None:
+    return None if size is None else (size.box_bytes, size.messages, size.limit_bytes)

@@ -24,9 +24,8 @@ from mailusers_plugin.refresh import refresh_usage
 from mailusers_plugin.server_lock import ServerLock
 from mailusers_plugin.service import Service
 from mailusers_plugin.settings import Settings
-from mailusers_plugin.store import audit, migrate
+from mailusers_plugin.store import audit
 from mailusers_plugin.store.box import open_box
-from mailusers_plugin.store.database import Database
 
 _log = logging.getLogger("mailusers_plugin")
 
@@ -51,19 +50,22 @@ class Runtime:
             settings.password_scheme, threads=settings.hash_threads or None, queue_limit=settings.hash_queue
         )
         self.manager = HookManager()
-        self.database = open_box(settings)
+        self.store = open_box(settings)
+        self.database = self.store.accounts
+        self.state = self.store.state
         self.mailboxes = Mailboxes(settings.storage_root / "mail")
         self.usage_source = MaildirSizes(self.mailboxes.root)
         self.doveadm = doveadm
         self.manager.register(DovecotHooks(doveadm), "dovecot")
         if settings.audit_log:
-            record = AuditLogHooks(lambda event: self.database.write_now(audit.record, event))
+            record = AuditLogHooks(lambda event: self.state.write_now(audit.record, event))
             self.manager.register(record, "audit_log")
         self.manager.load_installed()
         for plugin in hooks:
             self.manager.register(plugin)
         self.dispatcher = Dispatcher(
             self.database,
+            self.state,
             self.manager,
             timeout_seconds=settings.hook_timeout_seconds,
             attempts=settings.hook_attempts,
@@ -72,6 +74,7 @@ class Runtime:
         )
         self.service = Service(
             self.database,
+            self.state,
             self.passwords,
             self.mailboxes,
             self.manager,
@@ -80,7 +83,7 @@ class Runtime:
             extra_privileges=settings.extra_privileges,
             validator_timeout_seconds=settings.hook_timeout_seconds,
         )
-        self.listing = Listing(self.database, self.mailboxes)
+        self.listing = Listing(self.database, self.state, self.mailboxes)
         self._lock = ServerLock(settings.storage_root / "mailusers" / "server.lock")
         self._refreshing: asyncio.Task[None] | None = None
         self._started = False
@@ -93,6 +96,7 @@ class Runtime:
         """
         return Authenticator(
             self.database,
+            self.state,
             self.passwords,
             load_api_key(self.settings.api_key_path),
             session_hours=self.settings.session_hours,
@@ -130,14 +134,14 @@ class Runtime:
         self._closed = True
         self._lock.release()
         self.passwords.close()
-        self.database.close()
+        self.store.close()
 
     def refresh_usage(self) -> int:
         """Read the mailboxes' sizes now. Blocks.
 
         :returns: how many changed
         """
-        return refresh_usage(self.database, self.mailboxes, self.usage_source)
+        return refresh_usage(self.state, self.mailboxes, self.usage_source)
 
     async def _refresh(self) -> None:
         while True:

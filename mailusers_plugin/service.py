@@ -18,9 +18,9 @@ from mailusers_plugin.errors import (
 )
 from mailusers_plugin.hook_calls import HookManager
 from mailusers_plugin.mailserver.mailboxes import Mailboxes
-from mailusers_plugin.models import ADMIN, Account, Actor, AddRequest, Change, User
+from mailusers_plugin.models import ADMIN, Account, Actor, AddRequest, Change
 from mailusers_plugin.passwords import Passwords
-from mailusers_plugin.store import accounts, outbox, sessions
+from mailusers_plugin.store import accounts, outbox, usage
 from mailusers_plugin.store.database import Connection, Database
 
 P = ParamSpec("P")
@@ -42,6 +42,7 @@ class Service:
     def __init__(
         self,
         database: Database,
+        state: Database,
         passwords: Passwords,
         mailboxes: Mailboxes,
         manager: HookManager,
@@ -53,12 +54,14 @@ class Service:
     ) -> None:
         """Take what it works with.
 
+        :param state: where the mailboxes' sizes are
         :param default_quota: of a new user when none is given
         :param extra_privileges: the host's own, beside ``admin``
         :param validator_timeout_seconds: how long one ``mailusers_validate_add`` may take
         :raises InvalidInputError: if the default quota is not a quota
         """
         self._database = database
+        self._state = state
         self._passwords = passwords
         self._mailboxes = mailboxes
         self._manager = manager
@@ -122,7 +125,9 @@ class Service:
         if not await self._database.write(_set_aside, email, name, self._mailboxes):
             raise NotArchivedError
         await asyncio.to_thread(self._mailboxes.delete_aside, email, name)
-        return await self._change(_end_purge, actor, email, name, self._mailboxes.path(email))
+        change = await self._change(_end_purge, actor, email, name, self._mailboxes.path(email))
+        await self._state.write(usage.replace, {}, [email])
+        return change
 
     async def set_password(self, actor: Actor, email: str, password: str) -> Change:
         """Set a password; the user's sessions end.
@@ -171,10 +176,6 @@ class Service:
         """
         validation.check_known_address(email)
         return await self._database.read(accounts.get, email)
-
-    async def user(self, email: str) -> User | None:
-        """Return an active user with what is known of the size."""
-        return await self._database.read(accounts.user, email)
 
     async def addresses(self) -> list[str]:
         """Return the active addresses by domain, then address."""
@@ -287,14 +288,12 @@ def _end_purge(connection: Connection, actor: Actor, email: str, purge_name: str
         # The same purge, asked for twice at once, ended in the other request.
         return Change()
     accounts.forget_archived(connection, email)
-    accounts.forget_usage(connection, email)
     return _record(connection, events.UserPurged(email=email, mailbox=mailbox, **events.by(actor)))
 
 
 def _set_password(connection: Connection, actor: Actor, email: str, password_hash: str) -> Change:
     accounts.get(connection, email)
     accounts.set_password(connection, email, password_hash)
-    sessions.end_all(connection, email)
     return _record(connection, events.PasswordChanged(email=email, **events.by(actor)))
 
 

@@ -69,6 +69,11 @@ class Settings:
     hash_queue: int = _setting(256, "How many may wait to be hashed before callers get 503.")
     database_threads: int = _setting(4, "How many database calls run at once.")
     busy_timeout_seconds: float = _setting(5.0, "How long a write waits for another program's lock on SQLite.")
+    commit_pause_seconds: float = _setting(
+        0.1,
+        "Least time between two changes of the accounts on SQLite, on a machine with Postfix, whose look-ups fail "
+        "beside a commit; changes that come sooner are committed together.",
+    )
     session_hours: float = _setting(48.0, "How long a session or session key lives after its last use.")
     session_max_hours: float = _setting(336.0, "How long a session lives at the most.")
     doveadm: tuple[str, ...] = _setting(

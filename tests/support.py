@@ -26,7 +26,7 @@ from mailusers_plugin.host import COOKIE_NAME, DefaultHost
 from mailusers_plugin.models import Account, Actor, Change
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.service import Service
-from mailusers_plugin.store import accounts, audit, outbox
+from mailusers_plugin.store import accounts, audit, deliveries, outbox
 
 T = TypeVar("T")
 
@@ -208,13 +208,14 @@ class Box:
     async def events(self) -> list[dict[str, Any]]:
         """Return the audit trail, oldest first, once everything is delivered."""
         await self.delivered()
-        return (await self.runtime.database.read(audit.newest, 1000))[::-1]
+        return (await self.runtime.state.read(audit.newest, 1000))[::-1]
 
     async def delivered(self) -> None:
         """Wait until no event waits for its delivery."""
-        rows = await self.runtime.database.read(outbox.listing, unfinished_only=True, limit=1000)
-        pending = sorted({str(row["id"]) for row in rows if row["state"] == outbox.PENDING})
-        assert await self.service.wait_for_hooks(Change(tuple(pending)), 30)
+        rows = await self.runtime.state.read(deliveries.listing, unfinished_only=True, limit=1000)
+        pending = {str(row["id"]) for row in rows if row["state"] == deliveries.PENDING}
+        entries = await self.runtime.database.read(outbox.after, 0, 1000)
+        assert await self.service.wait_for_hooks(Change((*pending, *(entry.id for entry in entries))), 30)
 
     @property
     def database(self) -> Path:

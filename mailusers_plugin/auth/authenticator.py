@@ -40,15 +40,25 @@ class Authenticator:
     """Checks credentials against the box's accounts."""
 
     def __init__(
-        self, database: Database, passwords: Passwords, api_key: str, *, session_hours: float, session_max_hours: float
+        self,
+        database: Database,
+        state: Database,
+        passwords: Passwords,
+        api_key: str,
+        *,
+        session_hours: float,
+        session_max_hours: float,
     ) -> None:
         """Take what it works with.
 
+        :param database: where the accounts are
+        :param state: where the sessions are
         :param api_key: the system API key
         :param session_hours: how long a session lives after its last use
         :param session_max_hours: how long it lives at the most
         """
         self._database = database
+        self._state = state
         self._passwords = passwords
         self._api_key = api_key
         self._idle = timedelta(hours=session_hours)
@@ -103,13 +113,13 @@ class Authenticator:
         """
         key = secrets.token_hex(32)
         mark = mark_password(account.password_hash)
-        await self._database.write(self._store_session, hash_key(key), account.email, kind, mark)
+        await self._state.write(self._store_session, hash_key(key), account.email, kind, mark)
         return key
 
     async def end_session(self, key: str) -> None:
         """End a session, if there is one with this key."""
         if _KEY.fullmatch(key):
-            await self._database.write(sessions.end, hash_key(key))
+            await self._state.write(sessions.end, hash_key(key))
 
     async def end_session_of_header(self, header: str) -> None:
         """End the session whose key is the password in an ``Authorization`` header.
@@ -126,32 +136,32 @@ class Authenticator:
     async def _by_session(self, key: str, kind: str) -> Account | None:
         if not _KEY.fullmatch(key):
             return None
-        session = await self._database.read(sessions.find, hash_key(key))
+        session = await self._state.read(sessions.find, hash_key(key))
         now = datetime.now(UTC)
         if (
             session is None
             or session.kind != kind
             or now - session.used_at > self._idle
             or now - session.created_at > self._max_age
-            or session.password_mark != mark_password(session.account.password_hash)
         ):
             return None
+        account = await self._database.read(accounts.find, session.email)
+        if account is None or session.password_mark != mark_password(account.password_hash):
+            return None
         if now - session.used_at > _TOUCH_EVERY:
-            await self._database.write(sessions.touch, hash_key(key), now)
-        return session.account
+            await self._state.write(sessions.touch, hash_key(key), now)
+        return account
 
     async def _strengthen(self, account: Account, password: str) -> Account:
         new_hash = await self._passwords.hash(password)
-        await self._database.write(_replace_hash, account, new_hash)
+        old_hash = account.password_hash
+        if await self._database.write(accounts.replace_hash, account.email, old_hash, new_hash):
+            await self._state.write(
+                sessions.remark, account.email, mark_password(old_hash), mark_password(new_hash)
+            )
         return Account(account.email, new_hash, account.privileges, account.quota)
 
 
 def _find_with_decoy(connection: Connection, email: str, number: int) -> tuple[Account | None, str | None]:
     # Both are always looked up, so that the number of queries tells nothing either.
     return accounts.find(connection, email), accounts.decoy_hash(connection, number)
-
-
-def _replace_hash(connection: Connection, account: Account, new_hash: str) -> None:
-    if accounts.replace_hash(connection, account.email, account.password_hash, new_hash):
-        old_mark, new_mark = mark_password(account.password_hash), mark_password(new_hash)
-        sessions.remark(connection, account.email, old_mark, new_mark)

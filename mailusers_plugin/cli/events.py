@@ -10,7 +10,7 @@ import click
 from mailusers_plugin.cli.common import box_options, print_json, printable, run_in_box
 from mailusers_plugin.settings import Settings
 from mailusers_plugin.store import audit as trail
-from mailusers_plugin.store import outbox
+from mailusers_plugin.store import deliveries
 
 
 @click.group()
@@ -27,7 +27,7 @@ def list_(show_all: bool, limit: int, as_json: bool, settings: Settings) -> None
     """List deliveries that are pending or failed, newest first."""
     found = run_in_box(
         settings,
-        lambda runtime: runtime.database.read(outbox.listing, unfinished_only=not show_all, limit=limit),
+        lambda runtime: runtime.state.read(deliveries.listing, unfinished_only=not show_all, limit=limit),
     )
     if as_json:
         print_json(found)
@@ -47,8 +47,8 @@ def retry(event_id: str | None, implementation: str | None, settings: Settings) 
     """Try failed deliveries again: all, or those of one event. The running server delivers them."""
     count = run_in_box(
         settings,
-        lambda runtime: runtime.database.write(
-            outbox.retry_failed, datetime.now(UTC), event_id, implementation
+        lambda runtime: runtime.state.write(
+            deliveries.retry_failed, datetime.now(UTC), event_id, implementation
         ),
     )
     click.echo(f"{count} deliveries will be tried again.")
@@ -59,7 +59,7 @@ def retry(event_id: str | None, implementation: str | None, settings: Settings) 
 @box_options
 def forget(implementation: str, settings: Settings) -> None:
     """Drop a module that is not installed any more, with the deliveries that wait for it."""
-    count = run_in_box(settings, lambda runtime: runtime.database.write(outbox.forget, implementation))
+    count = run_in_box(settings, lambda runtime: runtime.state.write(deliveries.forget, implementation))
     click.echo(f"{count} unfinished deliveries were dropped.")
 
 
@@ -69,7 +69,7 @@ def forget(implementation: str, settings: Settings) -> None:
 @box_options
 def audit(limit: int, as_json: bool, settings: Settings) -> None:
     """Show the audit trail, newest first: what changed, when, by whom."""
-    found = run_in_box(settings, lambda runtime: runtime.database.read(trail.newest, limit))
+    found = run_in_box(settings, lambda runtime: runtime.state.read(trail.newest, limit))
     if as_json:
         print_json(found)
         return

@@ -44,9 +44,8 @@ def examples(url: str, caller: str | None, email: str, *, has_login: bool) -> li
     :param has_login: whether there is a ``/login`` for session keys
     """
     name = caller if caller and "@" in caller else "me@example.com"
-    curl = f"curl {{}}--user {_credentials(name, 'PASSWORD')} "
     users = f"{url}/mail/users"
-    get, post = curl.format("-X GET "), curl.format("-X POST ")
+    get, post = (f"curl -X {verb} --user {_credentials(name, 'PASSWORD')} " for verb in ("GET", "POST"))
 
     def about(*more: str) -> str:
         return " ".join([f"-d {shlex.quote(f'email={email}')}", *more])
@@ -115,7 +114,7 @@ def examples(url: str, caller: str | None, email: str, *, has_login: bool) -> li
 
 
 def _session_examples(url: str, name: str, post: str) -> list[Example]:
-    with_key = f"curl {{}}--user {_credentials(name, 'SESSION_KEY')} "
+    key = f"--user {_credentials(name, 'SESSION_KEY')}"
     return [
         Example("login", "Get a session key for your password", post + shlex.quote(f"{url}/login")),
         Example(
@@ -127,9 +126,9 @@ def _session_examples(url: str, name: str, post: str) -> list[Example]:
         Example(
             "session-list",
             "Use the session key in place of the password",
-            with_key.format("-X GET ") + shlex.quote(f"{url}/mail/users"),
+            f"curl -X GET {key} {shlex.quote(f'{url}/mail/users')}",
         ),
-        Example("logout", "End the session", with_key.format("-X POST ") + shlex.quote(f"{url}/logout")),
+        Example("logout", "End the session", f"curl -X POST {key} {shlex.quote(f'{url}/logout')}"),
     ]
 
 

@@ -47,7 +47,7 @@ class UsersPage(PageHandler):
             given.text("domain").strip(),
             int(number) if number.isdecimal() and len(number) < 8 else 1,
         )
-        done, changed = given.text("done"), given.email()
+        done, changed = given.text("done"), given.text("email")
         may = {permission: await self.may(permission) for permission in (WRITE, PURGE)}
         domains = await self.dependencies.listing.domains()
         url = base_url(self.request.protocol, self.request.host, self.dependencies.settings.prefix)
@@ -134,7 +134,7 @@ class ActionPage(PageHandler):
         :raises UnknownUserError: if there is none
         """
         validation.check_known_address(email)
-        user = await self.service.user(email)
+        user = await self.dependencies.listing.user(email)
         if user is None:
             raise UnknownUserError(email)
         return active_row(user, self.caller.name, administrators=0)

@@ -6,7 +6,7 @@ Each function takes a connection inside a transaction. Those that change somethi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,14 +14,12 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mailusers_plugin.errors import UnknownUserError, UserExistsError
-from mailusers_plugin.models import ADMIN, Account, Actor, ArchivedUser, Usage, User
+from mailusers_plugin.models import ADMIN, Account, Actor, ArchivedUser, Usage
 from mailusers_plugin.store import schema
 from mailusers_plugin.validation import parse_privileges, split_address
 
 _users = schema.users.c
-_usage = schema.usage.c
 _archive = schema.archive.c
-_USAGE_COLUMNS = (_usage.box_bytes, _usage.messages, _usage.limit_bytes, _usage.checked_at)
 
 
 def _account(row: Row[Any]) -> Account:
@@ -91,10 +89,9 @@ def add(connection: Connection, account: Account) -> None:
 
 
 def remove(connection: Connection, email: str) -> None:
-    """Delete an account, its second factors and its sessions, as the foreign key of the schema wants."""
+    """Delete an account and its second factors, as the foreign key of the schema wants."""
     user_id = select(_users.id).where(_users.email == email).scalar_subquery()
     connection.execute(delete(schema.mfa).where(schema.mfa.c.user_id == user_id))
-    connection.execute(delete(schema.session).where(schema.session.c.email == email))
     connection.execute(delete(schema.users).where(_users.email == email))
 
 
@@ -135,33 +132,13 @@ def _by_domain(email: str) -> tuple[str, str]:
     return split_address(email)[1], email
 
 
-def _read_usage(columns: Sequence[Any]) -> Usage | None:
-    return None if columns[0] is None else Usage(*columns)
+def everybody(connection: Connection) -> list[tuple[str, tuple[str, ...], str]]:
+    """Return address, privileges and quota of the active users, in no particular order.
 
-
-def users(connection: Connection) -> Iterator[User]:
-    """Yield the active users with what is known of their sizes, in no particular order."""
-    rows = connection.execute(
-        select(_users.email, _users.privileges, _users.quota, *_USAGE_COLUMNS).select_from(
-            schema.users.outerjoin(schema.usage, _usage.email == _users.email)
-        )
-    )
-    for email, privileges, quota, *size in rows:
-        yield User(email, parse_privileges(privileges), quota, _read_usage(size))
-
-
-def user(connection: Connection, email: str) -> User | None:
-    """Return one active user with what is known of the size."""
-    account = find(connection, email)
-    if account is None:
-        return None
-    return User(email, account.privileges, account.quota, usage_of(connection, email))
-
-
-def usage_of(connection: Connection, email: str) -> Usage | None:
-    """Return what is known of a mailbox's size."""
-    row = connection.execute(select(*_USAGE_COLUMNS).where(_usage.email == email)).first()
-    return None if row is None else Usage(*row)
+    All rows are fetched at once: a read that is open while somebody commits keeps Postfix out on a rollback journal.
+    """
+    rows = connection.execute(select(_users.email, _users.privileges, _users.quota)).all()
+    return [(email, parse_privileges(privileges), quota) for email, privileges, quota in rows]
 
 
 def keep_archived(
@@ -191,11 +168,6 @@ def forget_archived(connection: Connection, email: str) -> None:
     connection.execute(delete(schema.archive).where(_archive.email == email))
 
 
-def forget_usage(connection: Connection, email: str) -> None:
-    """Drop what is known of a mailbox's size."""
-    connection.execute(delete(schema.usage).where(_usage.email == email))
-
-
 def begin_purge(connection: Connection, email: str, purge_name: str, started_at: datetime) -> str:
     """Remember that a mailbox is about to be deleted, and the name under which that happens.
 
@@ -214,20 +186,9 @@ def begin_purge(connection: Connection, email: str, purge_name: str, started_at:
     return purge_name
 
 
-def archived(
-    connection: Connection, mailboxes: Collection[tuple[str, str]]
-) -> Iterator[tuple[str, Row[Any] | None, Usage | None]]:
-    """Yield the archived accounts: those that we have a record of, and mailboxes without a user.
-
-    :param mailboxes: domain and local part of every mailbox on disk
-    :returns: address, our record, what is known of the size
-    """
-    active = set(connection.execute(select(_users.email)).scalars())
-    sizes = {row[0]: Usage(*row[1:]) for row in connection.execute(select(_usage.email, *_USAGE_COLUMNS))}
-    records = {row.email: row for row in connection.execute(select(schema.archive))}
-    on_disk = {f"{local_part}@{domain}" for domain, local_part in mailboxes}
-    for email in (on_disk | records.keys()) - active:
-        yield email, records.get(email), sizes.get(email)
+def archive_records(connection: Connection) -> list[Row[Any]]:
+    """Return our own records of all archived accounts."""
+    return list(connection.execute(select(schema.archive)).all())
 
 
 def archived_user(email: str, mailbox: str, record: Row[Any] | None, usage: Usage | None) -> ArchivedUser:

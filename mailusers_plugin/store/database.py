@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -15,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from mailusers_plugin.errors import ConfigurationError, UnavailableError
+from mailusers_plugin.store.commits import Committer, Turns
 
 __all__ = ["Connection", "Database"]
 
@@ -30,16 +32,26 @@ class Database:
     """Runs functions that take a connection, each in one transaction, in threads of its own.
 
     Every write transaction on SQLite begins with ``BEGIN IMMEDIATE``: with the driver's deferred default two
-    writers read the same state and one update is lost. Writes go through one thread there, since SQLite has one
-    writer anyway and waiting for each other inside the busy timeout is neither fair nor quick.
+    writers read the same state and one update is lost.
     """
 
-    def __init__(self, url: str, *, threads: int = 4, busy_timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        threads: int = 4,
+        busy_timeout_seconds: float = 5.0,
+        shared: bool = True,
+        pause_seconds: float = 0.0,
+    ) -> None:
         """Prepare the connections; none is opened yet.
 
         :param url: an SQLAlchemy URL that names the driver
         :param threads: how many calls run at once
         :param busy_timeout_seconds: how long a SQLite lock of another program is waited for
+        :param shared: whether other programs read a SQLite file that may have a rollback journal, so that commits
+            must not wait for reads of ours
+        :param pause_seconds: least distance between two commits on SQLite
         :raises ConfigurationError: if the URL is not possible or its driver is not installed
         """
         try:
@@ -51,11 +63,10 @@ class Database:
                 f"The database URL is not possible ({error}). Use sqlite:///PATH, postgresql+psycopg://… "
                 "or mariadb+pymysql://…, and install the extra postgresql or mariadb."
             ) from None
-        self._writing = self.engine.execution_options(**{_WRITE: True})
+        writing = self.engine.execution_options(**{_WRITE: True})
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="mailusers-read")
-        self._writers = (
-            ThreadPoolExecutor(1, thread_name_prefix="mailusers-write") if self.is_sqlite else self._readers
-        )
+        self._turns = Turns() if self.is_sqlite and shared else None
+        self._committer = Committer(writing, self._turns, pause_seconds) if self.is_sqlite else None
 
     def _make_engine(self, threads: int, busy_timeout_seconds: float) -> Engine:
         if not self.is_sqlite:
@@ -78,44 +89,63 @@ class Database:
         :param function: takes the connection, then the arguments
         :raises UnavailableError: if the database is away, locked for too long, or full
         """
-        return await self._in_thread(self._readers, self.read_now, function, *args, **kwargs)
+        call = partial(self.read_now, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def write(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a function in one write transaction, in a thread; what it raises rolls everything back.
+        """Run a function in a write transaction, in a thread; what it raises undoes what it did.
 
-        :param function: takes the connection, then the arguments
+        A change that began is carried out even if its caller goes away meanwhile.
+
+        :param function: takes the connection, then the arguments; has no effect but on the database, or one that may
+            come twice
         :raises UnavailableError: if the database is away, locked for too long, or full
         """
-        return await self._in_thread(self._writers, self.write_now, function, *args, **kwargs)
+        future = self._submit(partial(_with_connection, function, args, kwargs))
+        with _translated():
+            result: T = await asyncio.shield(asyncio.wrap_future(future))
+            return result
 
     def read_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function that only reads, in the calling thread; see :meth:`read`."""
-        with _translated(), self.engine.begin() as connection:
+        turn = self._turns.reading() if self._turns else nullcontext()
+        with _translated(), turn, self.engine.begin() as connection:
             return function(connection, *args, **kwargs)
 
     def write_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a function in one write transaction, in the calling thread; see :meth:`write`."""
-        with _translated(), self._writing.begin() as connection:
-            return function(connection, *args, **kwargs)
+        """Run a function in a write transaction and wait for it; see :meth:`write`."""
+        future = self._submit(partial(_with_connection, function, args, kwargs))
+        with _translated():
+            result: T = future.result()
+            return result
 
-    async def _in_thread(
-        self, pool: ThreadPoolExecutor, run: Callable[..., T], *args: Any, **kwargs: Any
-    ) -> T:
-        # A change that began is carried out even if its caller goes away meanwhile.
-        future = asyncio.get_running_loop().run_in_executor(pool, lambda: run(*args, **kwargs))
-        return await asyncio.shield(future)
+    def _submit(self, change: Callable[[Connection], Any]) -> Future[Any]:
+        if self._committer is not None:
+            return self._committer.submit(change)
+        return self._readers.submit(self._change, change)
+
+    def _change(self, change: Callable[[Connection], T]) -> T:
+        with self.engine.begin() as connection:
+            return change(connection)
 
     def close(self) -> None:
         """Finish what runs and close the connections."""
-        self._writers.shutdown()
+        if self._committer is not None:
+            self._committer.close()
         self._readers.shutdown()
         self.engine.dispose()
+
+
+def _with_connection(
+    function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], connection: Connection
+) -> T:
+    return function(connection, *args, **kwargs)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -123,7 +153,8 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None
     if hasattr(connection, "setconfig"):
         connection.setconfig(_NO_CHECKPOINT_ON_CLOSE, True)
-    for pragma in ("foreign_keys = ON", "synchronous = FULL"):
+    # A large change must not spill into the file before its commit, for from then on nobody else could read.
+    for pragma in ("foreign_keys = ON", "synchronous = FULL", "cache_spill = OFF"):
         connection.execute(f"PRAGMA {pragma}")
 
 

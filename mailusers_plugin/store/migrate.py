@@ -1,20 +1,27 @@
-"""Brings a database up to date: the box's tables where there are none, then our own by Alembic."""
+"""Brings a database up to date: the box's tables where there are none, then our own by Alembic.
+
+There is one history with two branches: ``accounts`` for the tables that change together with a user, ``state`` for
+the others. On SQLite each branch has a file of its own, elsewhere both are in one database.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import inspect, text
 
 from mailusers_plugin.errors import ConfigurationError
 from mailusers_plugin.store import schema
+from mailusers_plugin.store.database import Connection
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0001"
-"""The newest revision. Named here so that opening a box that is up to date need not load Alembic."""
+ACCOUNTS: Final = "accounts"
+STATE: Final = "state"
+HEADS: Final = {ACCOUNTS: "accounts_0001", STATE: "state_0001"}
+"""The newest revisions. Named here so that opening a box that is up to date need not load Alembic."""
 _FOLDER: Final = Path(__file__).parent / "migrations"
 _NEEDED: Final = ("id", "email", "password", "privileges", "quota")
 
@@ -28,14 +35,14 @@ def configuration() -> Config:
     return config
 
 
-def current_revision(connection: Connection) -> str | None:
-    """Return the revision that the database is at, ``None`` where we were never here."""
+def revisions(connection: Connection) -> set[str]:
+    """Return the revisions that the database is at, none where we were never here."""
     if not inspect(connection).has_table(schema.VERSION_TABLE):
-        return None
-    return connection.execute(text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).scalar()
+        return set()
+    return set(connection.execute(text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).scalars())  # noqa: S608
 
 
-def bring_up_to_date(connection: Connection) -> None:
+def bring_accounts_up_to_date(connection: Connection) -> None:
     """Make what is missing, in the caller's write transaction, so that two processes do not do it at once.
 
     :raises ConfigurationError: if the users table lacks a column, or a newer version of the plugin was here
@@ -51,24 +58,33 @@ def bring_up_to_date(connection: Connection) -> None:
                 "upgrade the box first, or add the column as its own migration does: ALTER TABLE users ADD COLUMN "
                 "quota TEXT NOT NULL DEFAULT '0'."
             )
-    current = current_revision(connection)
-    if current == HEAD:
+    _upgrade(connection, ACCOUNTS)
+
+
+def bring_state_up_to_date(connection: Connection) -> None:
+    """Make what is missing of our other tables, in the caller's write transaction.
+
+    :raises ConfigurationError: if a newer version of the plugin was here
+    """
+    _upgrade(connection, STATE)
+
+
+def _upgrade(connection: Connection, branch: str) -> None:
+    current = revisions(connection)
+    if HEADS[branch] in current:
         return
-    _upgrade(connection, current)
-
-
-def _upgrade(connection: Connection, current: str | None) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory
 
     config = configuration()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current is not None and current not in known:
+    if current - known:
         raise ConfigurationError(
-            f"A newer version of mailusers_plugin has used this database (revision {current}). Install that version."
+            f"A newer version of mailusers_plugin has used this database (revision {', '.join(current - known)}). "
+            "Install that version."
         )
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, f"{branch}@head")
 
 
 def _make_box(connection: Connection) -> None:

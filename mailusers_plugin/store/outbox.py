@@ -1,47 +1,37 @@
-"""The outbox: events written with the change that they tell of, and how far their delivery has got.
+"""The outbox: events written in the same transaction as the change that they tell of.
 
-A delivery is one event for one implementation: ``pending``, ``done`` or ``failed``. Who works on a pending one
-holds a lease on it; a lease that ran out, or whose process has died, may be taken by anybody.
+It only hands them on: :mod:`mailusers_plugin.store.deliveries` keeps who has been told.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, select
 
 from mailusers_plugin.events import EVENT_TYPES, Event
 from mailusers_plugin.store import schema
 
-PENDING: Final = "pending"
-DONE: Final = "done"
-FAILED: Final = "failed"
-
 _outbox = schema.outbox.c
-_delivery = schema.delivery.c
-_subscription = schema.subscription.c
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery that is ours to carry out.
-
-    :ivar attempts: how often it was tried before
-    """
+class Entry:
+    """An event as it is stored."""
 
     seq: int
-    implementation: str
-    attempts: int
-    event: Event
+    id: str
+    type: str
+    email: str
+    time: datetime
+    body: str
 
 
 def append(connection: Connection, event: Event) -> None:
-    """Write an event, and a delivery for each implementation that is known to want it."""
-    result = connection.execute(
+    """Write an event, with the change."""
+    connection.execute(
         insert(schema.outbox).values(
             id=event.id,
             type=event.type,
@@ -50,237 +40,40 @@ def append(connection: Connection, event: Event) -> None:
             body=json.dumps(event.as_dict()),
         )
     )
-    (seq,) = result.inserted_primary_key or (None,)
-    connection.execute(
-        insert(schema.delivery).from_select(
-            ["seq", "implementation", "email", "state", "attempts", "due_at", "updated_at"],
-            select(
-                literal(seq, schema.SERIAL),
-                _subscription.implementation,
-                literal(event.email, schema.Address),
-                literal(PENDING),
-                literal(0),
-                literal(event.time, schema.UTCDateTime()),
-                literal(event.time, schema.UTCDateTime()),
-            ).where(_subscription.hook == event.hook),
-        )
-    )
 
 
-def subscribe(connection: Connection, wanted: Mapping[str, Iterable[str]], now: datetime) -> None:
-    """Remember which implementation wants which hooks, so that every process writes deliveries for it.
+def after(connection: Connection, seq: int, limit: int) -> list[Entry]:
+    """Return the events behind a number, oldest first.
 
-    :param wanted: names of hooks by implementation; what an implementation no longer wants is dropped
-    :param now: when it was seen
+    A number beyond all that are stored comes from before a backup was restored; then all are returned.
+    Types that a newer version of the plugin wrote are left for it.
     """
-    for implementation, hooks in wanted.items():
-        connection.execute(delete(schema.subscription).where(_subscription.implementation == implementation))
-        rows = [{"implementation": implementation, "hook": hook, "seen_at": now} for hook in hooks]
-        if rows:
-            connection.execute(insert(schema.subscription), rows)
-
-
-def subscriptions(connection: Connection) -> dict[str, datetime]:
-    """Return every known implementation and when a server had it last."""
-    rows = connection.execute(
-        select(_subscription.implementation, func.max(_subscription.seen_at, type_=schema.UTCDateTime())).group_by(
-            _subscription.implementation
-        )
-    )
-    return {name: seen_at for name, seen_at in rows}
-
-
-def forget(connection: Connection, implementation: str) -> int:
-    """Drop an implementation that is not installed any more, with its deliveries.
-
-    :returns: how many deliveries were dropped that were not done
-    """
-    connection.execute(delete(schema.subscription).where(_subscription.implementation == implementation))
-    open_ = and_(_delivery.implementation == implementation, _delivery.state != DONE)
-    count = connection.execute(select(func.count()).where(open_)).scalar_one()
-    connection.execute(delete(schema.delivery).where(_delivery.implementation == implementation))
-    return count
-
-
-def claim(
-    connection: Connection, free: Mapping[str, int], owner: str, now: datetime, until: datetime
-) -> list[Delivery]:
-    """Take leases on deliveries that are due, at most one at a time for an address and implementation.
-
-    :param free: how many more each implementation that this process has can take
-    :param owner: this process
-    :param until: when the lease runs out
-    """
-    claimed: list[Delivery] = []
-    for implementation, limit in free.items():
-        for seq, attempts, type_, body in connection.execute(_due(implementation, now).limit(limit)).all():
-            connection.execute(
-                update(schema.delivery)
-                .where(_delivery.seq == seq, _delivery.implementation == implementation)
-                .values(lease_owner=owner, lease_until=until)
-            )
-            event = EVENT_TYPES[type_].from_dict(json.loads(body))
-            claimed.append(Delivery(seq, implementation, attempts, event))
-    return claimed
-
-
-def _due(implementation: str, now: datetime) -> Select[Any]:
-    """Select what is due for an implementation; an earlier event of the same address goes first."""
-    earlier = schema.delivery.alias("earlier")
-    blocked = exists().where(
-        earlier.c.implementation == _delivery.implementation,
-        earlier.c.email == _delivery.email,
-        earlier.c.state == PENDING,
-        earlier.c.seq < _delivery.seq,
-    )
-    return (
-        select(_delivery.seq, _delivery.attempts, _outbox.type, _outbox.body)
-        .join(schema.outbox, _outbox.seq == _delivery.seq)
-        .where(
-            _delivery.state == PENDING,
-            _delivery.due_at <= now,
-            _delivery.implementation == implementation,
-            or_(_delivery.lease_until.is_(None), _delivery.lease_until < now),
-            # A newer version of the plugin may have written a type that only it can deliver.
-            _outbox.type.in_(EVENT_TYPES),
-            ~blocked,
-        )
-        .order_by(_delivery.due_at, _delivery.seq)
-    )
-
-
-def finish(
-    connection: Connection,
-    delivery: Delivery,
-    now: datetime,
-    *,
-    error: str | None = None,
-    retry_at: datetime | None = None,
-) -> None:
-    """Store the outcome of a try.
-
-    :param error: what went wrong, ``None`` for a success
-    :param retry_at: when to try again; with an error and without a time the delivery goes on the failed list
-    """
-    state = DONE if error is None else PENDING if retry_at else FAILED
-    connection.execute(
-        update(schema.delivery)
-        .where(_delivery.seq == delivery.seq, _delivery.implementation == delivery.implementation)
-        .values(
-            state=state,
-            attempts=delivery.attempts + 1,
-            due_at=retry_at or now,
-            lease_owner=None,
-            lease_until=None,
-            error=error,
-            updated_at=now,
-        )
-    )
-
-
-def release(connection: Connection, owners: Iterable[str]) -> None:
-    """Give up the leases of processes that have died."""
-    connection.execute(
-        update(schema.delivery)
-        .where(_delivery.lease_owner.in_(list(owners)))
-        .values(lease_owner=None, lease_until=None)
-    )
-
-
-def lease_owners(connection: Connection) -> set[str]:
-    """Return who holds leases."""
-    query = select(_delivery.lease_owner).where(_delivery.lease_owner.is_not(None)).distinct()
-    return set(connection.execute(query).scalars())
-
-
-def open_deliveries(
-    connection: Connection, event_ids: Sequence[str], implementations: Sequence[str], *, untried_only: bool = False
-) -> int:
-    """Return how many deliveries of some events to some implementations are neither done nor failed.
-
-    :param untried_only: count only those that were never tried
-    """
+    newest = connection.execute(select(func.max(_outbox.seq))).scalar()
+    if newest is None or newest == seq:
+        return []
     query = (
-        select(func.count())
-        .select_from(schema.delivery.join(schema.outbox, _outbox.seq == _delivery.seq))
-        .where(
-            _outbox.id.in_(event_ids),
-            _delivery.implementation.in_(implementations),
-            _delivery.state == PENDING,
-        )
-    )
-    if untried_only:
-        query = query.where(_delivery.attempts == 0)
-    return connection.execute(query).scalar_one()
-
-
-def next_due(connection: Connection, implementations: Sequence[str]) -> datetime | None:
-    """Return when the next pending delivery is due."""
-    return connection.execute(
-        select(func.min(_delivery.due_at, type_=schema.UTCDateTime())).where(
-            _delivery.state == PENDING, _delivery.implementation.in_(implementations)
-        )
-    ).scalar()
-
-
-def listing(connection: Connection, *, unfinished_only: bool, limit: int) -> list[dict[str, Any]]:
-    """Return events with the state of their deliveries, newest first.
-
-    :param unfinished_only: leave out deliveries that are done
-    """
-    query = (
-        select(
-            _outbox.seq,
-            _outbox.id,
-            _outbox.type,
-            _outbox.email,
-            _outbox.time,
-            _delivery.implementation,
-            _delivery.state,
-            _delivery.attempts,
-            _delivery.due_at,
-            _delivery.error,
-        )
-        .select_from(schema.outbox.outerjoin(schema.delivery, _outbox.seq == _delivery.seq))
-        .order_by(_outbox.seq.desc(), _delivery.implementation)
+        select(_outbox.seq, _outbox.id, _outbox.type, _outbox.email, _outbox.time, _outbox.body)
+        .where(_outbox.seq > (seq if newest > seq else 0), _outbox.type.in_(EVENT_TYPES))
+        .order_by(_outbox.seq)
         .limit(limit)
     )
-    if unfinished_only:
-        query = query.where(_delivery.state != DONE)
-    return [dict(row._mapping) for row in connection.execute(query)]
+    return [Entry(*row) for row in connection.execute(query)]
 
 
-def retry_failed(
-    connection: Connection, now: datetime, event_id: str | None = None, implementation: str | None = None
-) -> int:
-    """Make failed deliveries pending again, from their first try on.
+def has_before(connection: Connection, seq: int, before: datetime) -> bool:
+    """Tell whether there is anything to prune."""
+    query = select(_outbox.seq).where(_outbox.seq <= seq, _outbox.time < before).limit(1)
+    return connection.execute(query).first() is not None
 
-    :param event_id: only this event's
-    :param implementation: only this implementation's
-    :returns: how many
+
+def prune(connection: Connection, seq: int, before: datetime) -> None:
+    """Delete events that have been handed on.
+
+    :param seq: of the last one that was
+    :param before: only older ones
     """
-    change = update(schema.delivery).where(_delivery.state == FAILED)
-    if event_id is not None:
-        change = change.where(
-            _delivery.seq.in_(select(_outbox.seq).where(_outbox.id == event_id).scalar_subquery())
+    connection.execute(
+        delete(schema.outbox).where(
+            _outbox.seq <= seq, _outbox.time < before, _outbox.type.in_(EVENT_TYPES)
         )
-    if implementation is not None:
-        change = change.where(_delivery.implementation == implementation)
-    result = connection.execute(change.values(state=PENDING, attempts=0, due_at=now, updated_at=now))
-    return result.rowcount
-
-
-def counts(connection: Connection) -> dict[str, int]:
-    """Return how many deliveries are in each state."""
-    rows = connection.execute(select(_delivery.state, func.count()).group_by(_delivery.state))
-    return {state: count for state, count in rows}
-
-
-def prune(connection: Connection, before: datetime) -> None:
-    """Delete events older than a time whose deliveries are all done."""
-    unfinished = exists().where(_delivery.seq == _outbox.seq, _delivery.state != DONE)
-    old = select(_outbox.seq).where(_outbox.time < before, ~unfinished)
-    # MariaDB does not delete from a table that a subquery reads, so the numbers are read first.
-    for seq in connection.execute(old.limit(1000)).scalars().all():
-        connection.execute(delete(schema.delivery).where(_delivery.seq == seq))
-        connection.execute(delete(schema.outbox).where(_outbox.seq == seq))
+    )

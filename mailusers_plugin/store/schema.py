@@ -29,7 +29,10 @@ VERSION_TABLE: Final = "mailusers_alembic_version"
 box = MetaData()
 """Tables that other programs own too: made for a new box, never altered."""
 ours = MetaData()
-"""Tables that only this plugin reads and writes."""
+"""Our tables beside those of the box: what must change in one transaction with an account."""
+state = MetaData()
+"""Our other tables. On SQLite they are in a file of their own, so that book-keeping never locks the file that
+Postfix reads; on PostgreSQL and MariaDB they are in the same database."""
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -120,7 +123,7 @@ archive = Table(
 
 usage = Table(
     PREFIX + "usage",
-    ours,
+    state,
     Column("email", Address, primary_key=True),
     Column("box_bytes", BigInteger, nullable=False),
     Column("messages", BigInteger, nullable=False),
@@ -141,17 +144,31 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 
+event = Table(
+    PREFIX + "event",
+    state,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("id", String(32), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("email", Address, nullable=False),
+    Column("time", UTCDateTime, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("id", name=PREFIX + "event_id"),
+    sqlite_autoincrement=True,
+)
+
 subscription = Table(
     PREFIX + "subscription",
-    ours,
+    state,
     Column("implementation", Name, primary_key=True),
     Column("hook", String(64), primary_key=True),
+    Column("since", UTCDateTime, nullable=False),
     Column("seen_at", UTCDateTime, nullable=False),
 )
 
 delivery = Table(
     PREFIX + "delivery",
-    ours,
+    state,
     Column("seq", SERIAL, primary_key=True, autoincrement=False),
     Column("implementation", Name, primary_key=True),
     Column("email", Address, nullable=False),
@@ -168,7 +185,7 @@ delivery = Table(
 
 session = Table(
     PREFIX + "session",
-    ours,
+    state,
     Column("key_hash", String(64), primary_key=True),
     Column("email", Address, nullable=False),
     Column("kind", String(8), nullable=False),
@@ -180,7 +197,7 @@ session = Table(
 
 audit = Table(
     PREFIX + "audit",
-    ours,
+    state,
     Column("seq", SERIAL, primary_key=True, autoincrement=True),
     Column("event_id", String(32), nullable=False),
     Column("time", UTCDateTime, nullable=False),

@@ -7,46 +7,30 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
-from mailusers_plugin.models import Account
 from mailusers_plugin.store import schema
-from mailusers_plugin.validation import parse_privileges
 
 _session = schema.session.c
-_users = schema.users.c
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session and the account that it belongs to, as they are now."""
+    """A session as it is stored."""
 
+    email: str
     kind: str
     password_mark: str
     created_at: datetime
     used_at: datetime
-    account: Account
 
 
 def find(connection: Connection, key_hash: str) -> Session | None:
-    """Return a session by its key's hash, ``None`` where there is none or its user is gone."""
+    """Return a session by its key's hash."""
     row = connection.execute(
-        select(
-            _session.kind,
-            _session.password_mark,
-            _session.created_at,
-            _session.used_at,
-            _users.email,
-            _users.password,
-            _users.privileges,
-            _users.quota,
+        select(_session.email, _session.kind, _session.password_mark, _session.created_at, _session.used_at).where(
+            _session.key_hash == key_hash
         )
-        .select_from(schema.session.join(schema.users, _users.email == _session.email))
-        .where(_session.key_hash == key_hash)
     ).first()
-    if row is None:
-        return None
-    kind, mark, created_at, used_at, email, password, privileges, quota = row
-    account = Account(email, password, parse_privileges(privileges), quota)
-    return Session(kind, mark, created_at, used_at, account)
+    return None if row is None else Session(*row)
 
 
 def add(

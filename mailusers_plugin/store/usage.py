@@ -13,12 +13,17 @@ _usage = schema.usage.c
 _BATCH = 500
 
 
-def known(connection: Connection) -> dict[str, tuple[int, int, int]]:
-    """Return bytes, messages and limit by address."""
-    rows = connection.execute(
-        select(_usage.email, _usage.box_bytes, _usage.messages, _usage.limit_bytes)
-    )
-    return {email: (box_bytes, messages, limit) for email, box_bytes, messages, limit in rows}
+def known(connection: Connection) -> dict[str, Usage]:
+    """Return all sizes by address."""
+    query = select(_usage.email, _usage.box_bytes, _usage.messages, _usage.limit_bytes, _usage.checked_at)
+    return {email: Usage(*size) for email, *size in connection.execute(query).all()}
+
+
+def of(connection: Connection, email: str) -> Usage | None:
+    """Return one mailbox's size."""
+    query = select(_usage.box_bytes, _usage.messages, _usage.limit_bytes, _usage.checked_at)
+    row = connection.execute(query.where(_usage.email == email)).first()
+    return None if row is None else Usage(*row)
 
 
 def replace(connection: Connection, changed: Mapping[str, Usage], gone: Iterable[str] = ()) -> None:

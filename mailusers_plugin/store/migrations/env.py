@@ -11,7 +11,7 @@ def run() -> None:
     """Run the steps inside the transaction that the caller began."""
     context.configure(
         connection=context.config.attributes["connection"],
-        target_metadata=schema.ours,
+        target_metadata=[schema.ours, schema.state],
         version_table=schema.VERSION_TABLE,
         # SQLite alters a table by making it again.
         render_as_batch=True,

@@ -1,4 +1,4 @@
-"""Make our own tables beside those of the box."""
+"""Make our other tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from sqlalchemy.dialects import mysql
 
 from mailusers_plugin.store.schema import UTCDateTime
 
-revision = "0001"
+revision = "state_0001"
 down_revision = None
-branch_labels = None
+branch_labels = ("state",)
 depends_on = None
 
 _exact = mysql.VARCHAR(255, collation="utf8mb4_nopad_bin")
@@ -21,39 +21,21 @@ _serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Make the change."""
     op.create_table(
-        "mailusers_archive",
-        sa.Column("email", _name, primary_key=True),
-        sa.Column("archived_at", UTCDateTime()),
-        sa.Column("archived_by", _name),
-        sa.Column("archived_via", sa.String(16)),
-        sa.Column("quota", sa.String(32)),
-        sa.Column("privileges", sa.Text()),
-        sa.Column("purge_name", sa.String(64)),
-        sa.Column("purge_started_at", UTCDateTime()),
-    )
-    op.create_table(
-        "mailusers_usage",
-        sa.Column("email", _name, primary_key=True),
-        sa.Column("box_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("messages", sa.BigInteger(), nullable=False),
-        sa.Column("limit_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("checked_at", UTCDateTime(), nullable=False),
-    )
-    op.create_table(
-        "mailusers_outbox",
+        "mailusers_event",
         sa.Column("seq", _serial, primary_key=True, autoincrement=True),
         sa.Column("id", sa.String(32), nullable=False),
         sa.Column("type", sa.String(64), nullable=False),
         sa.Column("email", _name, nullable=False),
         sa.Column("time", UTCDateTime(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.UniqueConstraint("id", name="mailusers_outbox_id"),
+        sa.UniqueConstraint("id", name="mailusers_event_id"),
         sqlite_autoincrement=True,
     )
     op.create_table(
         "mailusers_subscription",
         sa.Column("implementation", _name, primary_key=True),
         sa.Column("hook", sa.String(64), primary_key=True),
+        sa.Column("since", UTCDateTime(), nullable=False),
         sa.Column("seen_at", UTCDateTime(), nullable=False),
     )
     op.create_table(
@@ -72,6 +54,14 @@ def upgrade() -> None:
     op.create_index("mailusers_delivery_due", "mailusers_delivery", ["state", "due_at"])
     op.create_index(
         "mailusers_delivery_order", "mailusers_delivery", ["implementation", "email", "state", "seq"]
+    )
+    op.create_table(
+        "mailusers_usage",
+        sa.Column("email", _name, primary_key=True),
+        sa.Column("box_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("messages", sa.BigInteger(), nullable=False),
+        sa.Column("limit_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("checked_at", UTCDateTime(), nullable=False),
     )
     op.create_table(
         "mailusers_session",
@@ -97,14 +87,9 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("mailusers_audit_email", "mailusers_audit", ["email"])
-    if op.get_bind().dialect.name in ("sqlite", "postgresql"):
-        # Finding the administrators must not read every user; an index is not seen by the box's own programs.
-        op.execute("CREATE INDEX mailusers_users_privileged ON users (email) WHERE privileges <> ''")
 
 
 def downgrade() -> None:
     """Take it back."""
-    if op.get_bind().dialect.name in ("sqlite", "postgresql"):
-        op.execute("DROP INDEX mailusers_users_privileged")
-    for table in ("audit", "session", "delivery", "subscription", "outbox", "usage", "archive"):
+    for table in ("audit", "session", "usage", "delivery", "subscription", "event"):
         op.drop_table(f"mailusers_{table}")
