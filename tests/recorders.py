@@ -8,7 +8,7 @@ from typing import Any
 
 from mailusers_plugin import hookimpl
 from mailusers_plugin.events import Event, QuotaChanged, UserAdded, UserArchived
-from mailusers_plugin.store import outbox
+from mailusers_plugin.store import deliveries
 from tests.support import Box
 
 SOON: dict[str, Any] = {"hook_backoff_seconds": 0.01, "hook_timeout_seconds": 5}
@@ -70,7 +70,7 @@ class Plain:
 
 async def states(box: Box, name: str) -> list[tuple[str, int]]:
     """Return state and attempts of an implementation's deliveries, oldest first."""
-    rows = await box.runtime.database.read(outbox.listing, unfinished_only=False, limit=1000)
+    rows = await box.runtime.state.read(deliveries.listing, unfinished_only=False, limit=1000)
     return [
         (row["state"], row["attempts"]) for row in rows[::-1] if str(row["implementation"]).endswith(name)
     ]

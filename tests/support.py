@@ -240,6 +240,10 @@ class Box:
         """Run a statement as another program would, in a connection of its own."""
         return run_sql(self.database, statement, *parameters)
 
+    def state_sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Run a statement on our own file, where sessions, deliveries, sizes and the audit trail are."""
+        return run_sql(self.storage / "mailusers" / "state.sqlite", statement, *parameters)
+
 
 def run_sql(database: Path, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Run one statement on a SQLite file, commit, and return the rows."""

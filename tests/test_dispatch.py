@@ -14,7 +14,7 @@ import pytest
 from mailusers_plugin import hookimpl
 from mailusers_plugin.errors import VetoError
 from mailusers_plugin.events import Event, PasswordChanged, UserAdded
-from mailusers_plugin.store import outbox
+from mailusers_plugin.store import deliveries
 from tests.recorders import SOON, Another, Plain, Recorder, states
 from tests.support import CONSOLE, USER, Boxes
 
@@ -127,7 +127,7 @@ async def test_hanging_coroutine(boxes: Boxes) -> None:
     await box.delivered()
     assert recorder.types == ["UserAdded"] * 6
     assert await states(box, "Hanging") == [("failed", 1)] * 6
-    rows = await box.runtime.database.read(outbox.listing, unfinished_only=True, limit=1)
+    rows = await box.runtime.state.read(deliveries.listing, unfinished_only=True, limit=1)
     assert rows[0]["error"] == "It did not end within 0.2 seconds."
 
 
@@ -200,13 +200,13 @@ async def test_failed_list_and_retry(boxes: Boxes) -> None:
     await box.delivered()
     assert await states(box, "Recorder") == [("failed", 3)]
     assert await states(box, "Another") == [("done", 1)]
-    (row,) = await box.runtime.database.read(outbox.listing, unfinished_only=True, limit=10)
+    (row,) = await box.runtime.state.read(deliveries.listing, unfinished_only=True, limit=10)
     assert (row["error"], row["id"], row["email"]) == ("a reason", change.event_ids[0], USER)
     # What failed for good no longer holds up its address.
     await box.service.set_quota(CONSOLE, USER, "1G")
     await box.delivered()
     assert recorder.types[-1] == "QuotaChanged"
-    retried = await box.runtime.database.write(outbox.retry_failed, datetime.now(UTC), change.event_ids[0])
+    retried = await box.runtime.state.write(deliveries.retry_failed, datetime.now(UTC), change.event_ids[0])
     assert retried == 1
     await box.delivered()
     assert await states(box, "Recorder") == [("done", 1), ("done", 1)]
@@ -217,7 +217,7 @@ async def test_backoff_grows(boxes: Boxes) -> None:
     """The pause after a failure doubles, with jitter, up to an hour."""
     box = await boxes.open(hooks=[Recorder(failures=99)], hook_attempts=99, hook_backoff_seconds=60)
     await box.add(USER)
-    database = box.runtime.database
+    database = box.runtime.state
     pauses = []
     for attempt in range(1, 9):
         while await states(box, "Recorder") != [("pending", attempt)]:
@@ -229,7 +229,9 @@ async def test_backoff_grows(boxes: Boxes) -> None:
         )
         pause = datetime.fromisoformat(due) - datetime.fromisoformat(updated)
         pauses.append(pause.total_seconds() / min(60 * 2 ** (attempt - 1), 3600))
-        box.sql("UPDATE mailusers_delivery SET due_at = '2020-01-01 00:00:00.000000' WHERE state = 'pending'")
+        box.state_sql(
+            "UPDATE mailusers_delivery SET due_at = '2020-01-01 00:00:00.000000' WHERE state = 'pending'"
+        )
         box.runtime.dispatcher.notify()
     assert all(0.75 <= pause <= 1.25 for pause in pauses)
     assert len(set(pauses)) > 1

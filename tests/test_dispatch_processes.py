@@ -52,10 +52,11 @@ async def test_leases_of_dead_processes(boxes: Boxes) -> None:
         await silent.service.add(CONSOLE, email, "a fine password")
     owner = silent.dispatcher._owner
     host, _, _ = owner.partition(":")
+    await silent.dispatcher._plan()
     silent.close()
     until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
     for email, pid in (("dead@example.com", 2**22 + 1), ("alive@example.com", 1)):
-        box.sql(
+        box.state_sql(
             "UPDATE mailusers_delivery SET lease_owner = ?, lease_until = ? WHERE email = ?",
             f"{host}:{pid}:00000000",
             until,
@@ -67,7 +68,7 @@ async def test_leases_of_dead_processes(boxes: Boxes) -> None:
         await asyncio.sleep(0.01)
     assert [event.email for event in recorder.events] == ["dead@example.com"]
     # Once it has run out, a lease holds nothing back.
-    box.sql(
+    box.state_sql(
         "UPDATE mailusers_delivery SET lease_until = '2020-01-01 00:00:00.000000' WHERE state = 'pending'"
     )
     await box.delivered()
@@ -103,5 +104,7 @@ async def test_stop_waits_for_what_runs(boxes: Boxes) -> None:
     await asyncio.sleep(0)
     may_end.set()
     await stopping
-    assert box.sql("SELECT state FROM mailusers_delivery WHERE implementation LIKE '%Slow'") == [("done",)]
-    assert box.sql("SELECT COUNT(*) FROM mailusers_delivery WHERE lease_owner IS NOT NULL") == [(0,)]
+    assert box.state_sql("SELECT state FROM mailusers_delivery WHERE implementation LIKE '%Slow'") == [
+        ("done",)
+    ]
+    assert box.state_sql("SELECT COUNT(*) FROM mailusers_delivery WHERE lease_owner IS NOT NULL") == [(0,)]

@@ -45,7 +45,7 @@ async def test_everything_goes(box: Box, maildir: Path) -> None:
     await box.service.purge(CONSOLE, USER, USER)
     assert [path.name for path in (box.mailboxes / "example.com").iterdir()] == ["neighbour"]
     assert box.sql("SELECT * FROM mailusers_archive") == []
-    assert box.sql("SELECT * FROM mailusers_usage WHERE email = ?", USER) == []
+    assert box.state_sql("SELECT * FROM mailusers_usage WHERE email = ?", USER) == []
     assert await purged(box) == [USER]
 
 
@@ -164,7 +164,7 @@ async def test_interrupted(box: Box, maildir: Path, monkeypatch: pytest.MonkeyPa
         elif step == "rename":
             patch.setattr("mailusers_plugin.mailserver.mailboxes.os.rename", fail)
         elif step == "the last transaction":
-            patch.setattr(accounts, "forget_usage", fail)
+            patch.setattr(accounts, "forget_archived", fail)
         else:
             patch.setattr(mailboxes.Mailboxes, step, fail)
         with pytest.raises((OSError, StorageError)):

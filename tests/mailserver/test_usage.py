@@ -89,10 +89,10 @@ async def test_refresh(box: Box, admin: Client, user: str) -> None:
     assert refresh() == 0
     size.write_text("0S\n5 1\n")
     assert (refresh(), refresh()) == (1, 0)
-    assert box.sql("SELECT email, box_bytes, messages FROM mailusers_usage") == [(USER, 5, 1)]
+    assert box.state_sql("SELECT email, box_bytes, messages FROM mailusers_usage") == [(USER, 5, 1)]
     size.write_text("0S\n5 1\n7 1\n")
     assert refresh() == 1
-    assert box.sql("SELECT box_bytes, messages FROM mailusers_usage") == [(12, 2)]
+    assert box.state_sql("SELECT box_bytes, messages FROM mailusers_usage") == [(12, 2)]
     size.unlink()
     assert refresh() == 1
-    assert box.sql("SELECT * FROM mailusers_usage") == []
+    assert box.state_sql("SELECT * FROM mailusers_usage") == []
