@@ -6,9 +6,10 @@ Also a worked example of an object with coroutine implementations and a dependen
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from mailusers_plugin.errors import ConfigurationError, MailUsersError
 from mailusers_plugin.events import PasswordChanged, QuotaChanged, UserAdded, UserArchived
 from mailusers_plugin.hooks import hookimpl
 
@@ -33,7 +34,7 @@ class Dovecot(Protocol):
 
 
 class DovecotHooks:
-    """Reacts to changes for one Dovecot."""
+    """Reacts to changes for one Dovecot. What cannot work on this box is said once and is not tried for ever."""
 
     def __init__(self, dovecot: Dovecot) -> None:
         """Take the server.
@@ -41,36 +42,40 @@ class DovecotHooks:
         :param dovecot: how it is reached
         """
         self._dovecot = dovecot
-        self._said = False
+        self._said: set[str] = set()
 
     @hookimpl
     async def mailusers_post_add(self, event: UserAdded) -> None:
         """Make the maildir and its quota file."""
-        if self._reachable():
-            await self._dovecot.recalculate_quota(event.email)
+        await self._tell(self._dovecot.recalculate_quota, event.email)
 
     @hookimpl
     async def mailusers_quota_change(self, event: QuotaChanged) -> None:
         """Write the new limit into the quota file."""
-        if self._reachable():
-            await self._dovecot.recalculate_quota(event.email)
+        await self._tell(self._dovecot.recalculate_quota, event.email)
 
     @hookimpl
     async def mailusers_post_archive(self, event: UserArchived) -> None:
         """End the sessions of a user who has no account any longer."""
-        if self._reachable():
-            await self._dovecot.end_sessions(event.email)
+        await self._tell(self._dovecot.end_sessions, event.email)
 
     @hookimpl
     async def mailusers_password_change(self, event: PasswordChanged) -> None:
         """End the sessions that were opened with the old password."""
-        if self._reachable():
-            await self._dovecot.end_sessions(event.email)
+        await self._tell(self._dovecot.end_sessions, event.email)
 
-    def _reachable(self) -> bool:
-        if self._dovecot.installed:
-            return True
-        if not self._said:
-            self._said = True
-            _log.warning("There is no doveadm here: quotas are not recalculated and sessions are not ended.")
-        return False
+    async def _tell(self, command: Callable[[str], Awaitable[None]], email: str) -> None:
+        if not self._dovecot.installed:
+            self._say("There is no doveadm here: quotas are not recalculated and sessions are not ended.")
+            return
+        try:
+            await command(email)
+        except MailUsersError as error:
+            if error.code != ConfigurationError.code:
+                raise
+            self._say(error.message)
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning("%s", text)

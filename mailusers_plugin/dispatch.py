@@ -141,10 +141,10 @@ class Dispatcher:
                         await asyncio.wait_for(self._progress.wait(), 0.2)
         return not await self._open(event_ids, names)
 
-    async def _open(self, event_ids: Sequence[str], names: Sequence[str], *, untried_only: bool = False) -> int:
-        return await self._state.read(
-            deliveries.count_open, event_ids, names, untried_only=untried_only
-        )
+    async def _open(
+        self, event_ids: Sequence[str], names: Sequence[str], *, untried_only: bool = False
+    ) -> int:
+        return await self._state.read(deliveries.count_open, event_ids, names, untried_only=untried_only)
 
     async def _run(self) -> None:
         while True:
@@ -230,9 +230,7 @@ class Dispatcher:
             _log.warning("%s failed with %s %s: %s", name, delivery.event.type, delivery.event.id, error)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}"[:1000]
-            _log.error(
-                "%s failed with %s %s", name, delivery.event.type, delivery.event.id, exc_info=raised
-            )
+            _log.error("%s failed with %s %s", name, delivery.event.type, delivery.event.id, exc_info=raised)
         await self._finish(delivery, error)
 
     async def _finish(self, delivery: Delivery, error: str | None) -> None:

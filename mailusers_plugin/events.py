@@ -62,7 +62,9 @@ class Event:
         :raises TypeError: if another field without a default is missing
         """
         names = {f.name for f in fields(cls)}
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names}
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names
+        }
         known["time"] = datetime.fromisoformat(values["time"])
         return cls(**known)
 

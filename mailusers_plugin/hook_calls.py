@@ -168,7 +168,8 @@ def _in_thread(function: Callable[[], Any], on_end: Callable[[], None]) -> async
             future.set_exception(error)
 
     def run() -> None:
-        result, error = None, None
+        result: Any = None
+        error: BaseException | None = None
         try:
             result = function()
         except StopIteration:

@@ -7,6 +7,7 @@ the navigation. ``mailusers serve`` runs it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Final
 import pluggy
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RedirectHandler
+from tornado.web import Application, RedirectHandler, RequestHandler
 
 from mailusers_plugin import plugin
 from mailusers_plugin.errors import ConfigurationError
@@ -23,6 +24,8 @@ from mailusers_plugin.hooks import HOST_PROJECT, adminpanel
 from mailusers_plugin.plugin import MailUsers
 from mailusers_plugin.service_manager import notify
 from mailusers_plugin.settings import NAMES, Settings
+
+_log = logging.getLogger("mailusers_plugin.access")
 
 _MAX_BODY_BYTES: Final = 1024 * 1024
 _DRAIN_SECONDS: Final = 30.0
@@ -53,7 +56,7 @@ def make_panel(settings: Settings) -> Panel:
     if not modules.has_plugin(_NAME):
         # A checkout that is not installed has no entry points.
         modules.register(plugin, _NAME)
-    app = Application(websocket_ping_interval=30)
+    app = Application(log_function=log_request, xsrf_cookie_kwargs={"httponly": True, "samesite": "Lax"})
     values = {name: getattr(settings, name) for name in NAMES}
     handles = modules.hook.adminpanel_register_handlers(app=app, host=None, settings=values)
     mail_users = next(handle for handle in handles if isinstance(handle, MailUsers))
@@ -61,6 +64,21 @@ def make_panel(settings: Settings) -> Panel:
     app.settings["panel_navigation"] = entries
     app.add_handlers(".*", [(r"/", RedirectHandler, {"url": mail_users.url, "permanent": False})])
     return Panel(app, mail_users, entries)
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Log an answered request, without its query: the one-time token is in there."""
+    request = handler.request
+    level = logging.INFO if handler.get_status() < 500 else logging.ERROR
+    _log.log(
+        level,
+        "%d %s %s (%s) %.1f ms",
+        handler.get_status(),
+        request.method,
+        ascii(request.path)[1:-1],
+        request.remote_ip,
+        1000 * request.request_time(),
+    )
 
 
 class Server:
@@ -139,7 +157,9 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     await server.stop()
 
 
-def run(settings: Settings, say: Callable[[str], None], prepare: Callable[[Settings], Any] | None = None) -> None:
+def run(
+    settings: Settings, say: Callable[[str], None], prepare: Callable[[Settings], Any] | None = None
+) -> None:
     """Run :func:`serve` in an event loop of its own.
 
     :param prepare: called first; makes the demonstration box

@@ -17,13 +17,14 @@ import ctypes
 import hashlib
 import hmac
 import re
+import secrets
+import string
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import bcrypt
 from passlib import hash as passlib_hash
 from passlib.utils import handlers as uh
-from passlib.utils.binary import h64
 
 SHA512_ROUNDS: Final = 5000
 """What Dovecot's ``doveadm pw`` uses, and the default of crypt(5); passlib's own default takes a second."""
@@ -38,6 +39,7 @@ ARGON2_TIME_COST: Final = 2
 ARGON2_PARALLELISM: Final = 1
 """OWASP's minimum for Argon2id. More memory can exceed Dovecot's ``vsz_limit``, which fails log-ins silently."""
 
+_SALT_CHARACTERS: Final = string.ascii_letters + string.digits + "./"
 _CRYPT_DATA_BYTES: Final = 32768
 """``sizeof(struct crypt_data)`` in libxcrypt."""
 
@@ -67,7 +69,7 @@ def as_bytes(secret: str | bytes) -> bytes:
     return secret.encode() if isinstance(secret, str) else secret
 
 
-class _Scheme(uh.MinimalHandler):  # type: ignore[misc]  # passlib has no types for its handlers
+class _Scheme(uh.MinimalHandler):
     """A scheme with ``{PREFIX}`` in front of what :meth:`matches` understands."""
 
     prefix: ClassVar[str] = ""
@@ -80,8 +82,9 @@ class _Scheme(uh.MinimalHandler):  # type: ignore[misc]  # passlib has no types 
         return text.startswith(cls.prefix)
 
     @classmethod
-    def verify(cls, secret: str | bytes, hash: str, **_: Any) -> bool:
-        return cls.matches(as_bytes(secret), hash.removeprefix(cls.prefix))
+    def verify(cls, secret: str | bytes, hash: str | bytes, **_: Any) -> bool:
+        text = hash.decode() if isinstance(hash, bytes) else hash
+        return cls.matches(as_bytes(secret), text.removeprefix(cls.prefix))
 
     @classmethod
     def hash(cls, secret: str | bytes, **_: Any) -> str:
@@ -127,13 +130,13 @@ class _Sha512Crypt(_Crypt):
 
     @classmethod
     def compute(cls, secret: bytes) -> str:
-        handler = passlib_hash.sha512_crypt.using(rounds=SHA512_ROUNDS)
         if _crypt is not None:
-            salt = h64.encode_bytes(uh.getrandbytes(uh.rng, 12)).decode("ascii")
+            salt = "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(16))
             computed = _crypt(secret, f"$6${salt}$".encode())
             if computed is not None:
                 return computed
-        return str(handler.hash(secret))
+        handler: Any = passlib_hash.sha512_crypt
+        return str(handler.using(rounds=SHA512_ROUNDS).hash(secret))
 
 
 class _BareSha512Crypt(_Sha512Crypt):
@@ -230,7 +233,8 @@ def _digest(label: str, algorithm: str) -> type[_Digest]:
 
 
 def _argon2(label: str, variant: str) -> Any:
-    handler = passlib_hash.argon2.using(
+    argon2: Any = passlib_hash.argon2
+    handler = argon2.using(
         type=variant,
         memory_cost=ARGON2_MEMORY_KIB,
         time_cost=ARGON2_TIME_COST,
@@ -260,7 +264,13 @@ HANDLERS: Final[dict[str, Any]] = {
 }
 """Handlers by Dovecot's name of the scheme; the empty name is a hash without a prefix."""
 
-STRENGTH: Final[dict[str, int]] = {"ARGON2ID": 4, "ARGON2I": 3, "BLF-CRYPT": 3, "SHA512-CRYPT": 2, "PBKDF2": 1}
+STRENGTH: Final[dict[str, int]] = {
+    "ARGON2ID": 4,
+    "ARGON2I": 3,
+    "BLF-CRYPT": 3,
+    "SHA512-CRYPT": 2,
+    "PBKDF2": 1,
+}
 """Order of the schemes that resist guessing, for deciding whether a log-in may replace a hash; others are 0."""
 
 NEW_SCHEMES: Final = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT")

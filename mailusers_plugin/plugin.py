@@ -126,7 +126,7 @@ def mount(
         requests=requests,
         has_own_login=login is not None,
     )
-    app.add_handlers(".*", routes(dependencies, login))  # type: ignore[arg-type]  # tuples are rules too
+    app.add_handlers(".*", routes(dependencies, login))
     app.settings.setdefault(_HANDLES, []).append(handle)
     handle.start_soon()
     return handle
@@ -144,7 +144,9 @@ def _templates(loader: jinja2.BaseLoader | None) -> jinja2.Environment:
 
 
 @host_hookimpl
-def adminpanel_register_handlers(app: Application, host: Host | None, settings: Mapping[str, Any]) -> MailUsers:
+def adminpanel_register_handlers(
+    app: Application, host: Host | None, settings: Mapping[str, Any]
+) -> MailUsers:
     """Mount the plugin into a panel that found it by its entry point."""
     return mount(app, host, **settings)
 

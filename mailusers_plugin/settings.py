@@ -53,7 +53,8 @@ class Settings:
         "Realm of the Basic challenge. Mail-in-a-Box's command-line client answers this one only.",
     )
     api_key_file: str = _setting(
-        "", "File with the system API key, mode 0600, made if missing; empty for `mailusers/api.key` in the box."
+        "",
+        "File with the system API key, mode 0600, made if missing; empty for `mailusers/api.key` in the box.",
     )
     behind_proxy: bool = _setting(
         False, "Believe `X-Forwarded-For` and `X-Forwarded-Proto`, in `mailusers serve`. Only behind a proxy."
@@ -68,7 +69,9 @@ class Settings:
     hash_threads: int = _setting(0, "How many passwords are hashed at once; `0` for one a processor.")
     hash_queue: int = _setting(256, "How many may wait to be hashed before callers get 503.")
     database_threads: int = _setting(4, "How many database calls run at once.")
-    busy_timeout_seconds: float = _setting(5.0, "How long a write waits for another program's lock on SQLite.")
+    busy_timeout_seconds: float = _setting(
+        5.0, "How long a write waits for another program's lock on SQLite."
+    )
     commit_pause_seconds: float = _setting(
         0.1,
         "Least time between two changes of the accounts on SQLite, on a machine with Postfix, whose look-ups fail "
@@ -80,8 +83,11 @@ class Settings:
         ("doveadm",), "The command that talks to Dovecot, with its options (`doveadm -c FILE`)."
     )
     doveadm_timeout_seconds: float = _setting(15.0, "How long one `doveadm` call may take.")
+    postfix_config: str = _setting("", "Postfix's configuration folder, for `doctor`; empty for its default.")
     usage_interval_seconds: float = _setting(60.0, "How often mailbox sizes are read; `0` for never.")
-    hook_timeout_seconds: float = _setting(30.0, "How long one implementation of a hook may take for one event.")
+    hook_timeout_seconds: float = _setting(
+        30.0, "How long one implementation of a hook may take for one event."
+    )
     hook_attempts: int = _setting(10, "How often a delivery is tried before it is put on the failed list.")
     hook_backoff_seconds: float = _setting(
         1.0, "Pause after the first failed delivery; it doubles each time, up to an hour, with jitter."
@@ -120,7 +126,9 @@ class Settings:
         if file is None and environ.get(CONFIG_VARIABLE):
             file = Path(environ[CONFIG_VARIABLE])
         default = cls()
-        result: dict[str, tuple[Any, str]] = {f.name: (getattr(default, f.name), "default") for f in fields(cls)}
+        result: dict[str, tuple[Any, str]] = {
+            f.name: (getattr(default, f.name), "default") for f in fields(cls)
+        }
         for source, values in (
             (f"file {file}", _read_file(file) if file else {}),
             ("environment", _read_environment(environ)),
@@ -234,6 +242,8 @@ def _check(values: Mapping[str, Any]) -> None:
     try:
         check_quota(values["default_quota"])
     except InvalidInputError as error:
-        raise ConfigurationError(f"default_quota {values['default_quota']!r} is not possible: {error}") from None
+        raise ConfigurationError(
+            f"default_quota {values['default_quota']!r} is not possible: {error}"
+        ) from None
     if any(not p.strip() or "\n" in p for p in values["extra_privileges"]):
         raise ConfigurationError("extra_privileges must not be empty or contain a line break.")

@@ -38,7 +38,7 @@ def section(hook: str) -> str:
 
 def documented_fields(text: str) -> list[str]:
     """Return the first column of the tables in a text."""
-    return [name for name in re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)]
+    return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("hook", ALL_HOOKS)
@@ -57,7 +57,10 @@ def test_each_field_is_documented(hook: str) -> None:
     common = [f.name for f in fields(events.Event)]
     own = [f.name for f in fields(given) if given is models.AddRequest or f.name not in common]
     assert documented_fields(section(hook)) == own
-    assert documented_fields(HOOKS.partition("## Fields of every event")[2].partition("## The hooks")[0]) == common
+    assert (
+        documented_fields(HOOKS.partition("## Fields of every event")[2].partition("## The hooks")[0])
+        == common
+    )
 
 
 @pytest.mark.parametrize("hook", ALL_HOOKS)
@@ -69,22 +72,32 @@ def test_each_hook_has_a_test_that_bears_its_name(hook: str) -> None:
 
 def test_each_event_belongs_to_a_documented_hook() -> None:
     """No event exists that no hook receives."""
-    assert {event.hook for event in events.EVENT_TYPES.values()} == set(ALL_HOOKS) - {"mailusers_validate_add"}
+    assert {event.hook for event in events.EVENT_TYPES.values()} == set(ALL_HOOKS) - {
+        "mailusers_validate_add"
+    }
 
 
 def test_the_worked_example_of_hooks_works() -> None:
     """The example module registers, refuses what it says, and notes an event once."""
     (text,) = code(HOOKS, "python")
     module = types.ModuleType("billing_module")
-    exec(compile(text, "docs/hooks.md", "exec"), vars(module))
+    exec(compile(text, "docs/hooks.md", "exec"), vars(module))  # noqa: S102
     manager = HookManager()
     manager.register(module)
-    assert set(manager.implementations()["billing_module"]) == {"mailusers_post_add", "mailusers_quota_change"}
+    assert set(manager.implementations()["billing_module"]) == {
+        "mailusers_post_add",
+        "mailusers_quota_change",
+    }
     actor = models.Actor("boss@example.com", "basic")
     with pytest.raises(VetoError, match=r"No customer pays for example\.net"):
         vars(module)["mailusers_validate_add"](models.AddRequest("a@example.net", (), "0", actor))
     event = events.UserAdded(
-        email="a@example.com", privileges=(), quota="1G", quota_bytes=2**30, restored=False, **events.by(actor)
+        email="a@example.com",
+        privileges=(),
+        quota="1G",
+        quota_bytes=2**30,
+        restored=False,
+        **events.by(actor),
     )
     for _ in range(2):
         vars(module)["mailusers_post_add"](event)

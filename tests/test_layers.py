@@ -23,7 +23,7 @@ LAYERS = [
     {"service"},
     {"auth"},
     {"host", "runtime", "first_run"},
-    {"demo"},
+    {"demo", "diagnosis"},
     {"handlers", "cli"},
     {"plugin"},
     {"panel"},

@@ -34,7 +34,9 @@ def box_options(function: F) -> F:
     @click.option("--storage-root", type=click.Path(path_type=Path), help="Folder of the box.")
     @click.option("--database", metavar="URL", help="SQLAlchemy URL of the accounts.")
     @click.option(
-        "--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file with settings."
+        "--config",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="TOML file with settings.",
     )
     @functools.wraps(function)
     def wrapped(*args: Any, storage_root: Any, database: Any, config: Any, **kwargs: Any) -> Any:
@@ -86,9 +88,7 @@ def run_in_box(settings: Settings, work: Callable[[Runtime], Awaitable[T]]) -> T
     return asyncio.run(run())
 
 
-def change_in_box(
-    settings: Settings, work: Callable[[Runtime, Actor], Coroutine[Any, Any, Change]]
-) -> None:
+def change_in_box(settings: Settings, work: Callable[[Runtime, Actor], Coroutine[Any, Any, Change]]) -> None:
     """Make a change and see that the hooks are told: by the server where one runs, else from here.
 
     :param work: makes the change
@@ -102,7 +102,10 @@ def change_in_box(
         if not runtime.server_runs():
             await runtime.dispatcher.start()
         if not await runtime.service.wait_for_hooks(change, _HOOK_SECONDS, tried=True):
-            click.echo("Done. Some hooks have not been told yet; they will be: see 'mailusers events list'.", err=True)
+            click.echo(
+                "Done. Some hooks have not been told yet; they will be: see 'mailusers events list'.",
+                err=True,
+            )
 
     run_in_box(settings, run)
 

@@ -20,7 +20,9 @@ def events() -> None:
 
 @events.command("list")
 @click.option("--all", "show_all", is_flag=True, help="Also deliveries that are done.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at the most.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at the most."
+)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @box_options
 def list_(show_all: bool, limit: int, as_json: bool, settings: Settings) -> None:
@@ -64,7 +66,9 @@ def forget(implementation: str, settings: Settings) -> None:
 
 
 @click.command()
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at the most.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at the most."
+)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @box_options
 def audit(limit: int, as_json: bool, settings: Settings) -> None:
@@ -74,6 +78,10 @@ def audit(limit: int, as_json: bool, settings: Settings) -> None:
         print_json(found)
         return
     for entry in found:
-        rest = {k: v for k, v in entry.items() if k not in ("event_id", "time", "type", "actor", "via", "email")}
-        line = f"{entry['time']:%Y-%m-%d %H:%M:%SZ} {entry['type']} {entry['email']} by {entry['actor'] or '-'} "
+        rest = {
+            k: v for k, v in entry.items() if k not in ("event_id", "time", "type", "actor", "via", "email")
+        }
+        line = (
+            f"{entry['time']:%Y-%m-%d %H:%M:%SZ} {entry['type']} {entry['email']} by {entry['actor'] or '-'} "
+        )
         click.echo(printable(f"{line}({entry['via']}) {json.dumps(rest, sort_keys=True)}"))

@@ -52,7 +52,9 @@ def settings(storage_root: Path | None, config: Path | None, as_json: bool) -> N
     """Print every setting, its value, and where the value comes from."""
     sources = Settings.sources(file=config, arguments={"storage_root": storage_root})
     if as_json:
-        print_json({n: {"value": show(n, v), "source": s, "about": explain(n)} for n, (v, s) in sources.items()})
+        print_json(
+            {n: {"value": show(n, v), "source": s, "about": explain(n)} for n, (v, s) in sources.items()}
+        )
         return
     for name in NAMES:
         value, source = sources[name]

@@ -46,7 +46,8 @@ def list_(as_json: bool, settings: Settings) -> None:
             [
                 {
                     "domain": display_domain(domain.name),
-                    "users": [user_object(u) for u in domain.users] + [archived_object(u) for u in domain.archived],
+                    "users": [user_object(u) for u in domain.users]
+                    + [archived_object(u) for u in domain.archived],
                 }
                 for domain in domains
             ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tornado.iostream import StreamClosedError
 
+from mailusers_plugin.auth.basic import HEADER_INVALID
+from mailusers_plugin.errors import LoginRefusedError
 from mailusers_plugin.handlers.base import PURGE, READ, WRITE, BaseHandler, requires
 from mailusers_plugin.models import ADMIN, Actor
 from mailusers_plugin.validation import display_quota
@@ -15,7 +17,8 @@ class APIHandler(BaseHandler):
     @property
     def actor(self) -> Actor:
         """The caller, who is known once the verb runs."""
-        assert self.identity is not None
+        if self.identity is None:
+            raise LoginRefusedError(HEADER_INVALID)
         return self.identity.actor
 
 

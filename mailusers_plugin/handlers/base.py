@@ -174,7 +174,9 @@ class BaseHandler(RequestHandler):
         try:
             super().check_xsrf_cookie()
         except HTTPError:
-            raise ForgeryError("This form is out of date. Load the page again and repeat what you did.") from None
+            raise ForgeryError(
+                "This form is out of date. Load the page again and repeat what you did."
+            ) from None
 
     @property
     def parameters(self) -> Parameters:

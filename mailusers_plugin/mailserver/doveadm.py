@@ -15,11 +15,16 @@ from typing import Final
 from mailusers_plugin.errors import MailUsersError
 
 _OUTPUT_BYTES: Final = 65536
-_SCHEMES_TIMEOUT_SECONDS: Final = 5
+_SYNC_TIMEOUT_SECONDS: Final = 5
 EX_NOUSER: Final = 67
 """doveadm's exit code for an unknown user (sysexits.h)."""
 EX_NOHOST: Final = 68
 """doveadm's exit code where ``kick`` found no connection."""
+
+_DOWN: Final = ("Connection refused", "No such file or directory")
+"""What doveadm says of the sockets of a Dovecot that does not run."""
+_NO_QUOTA: Final = "Unknown command 'quota'"
+_WILDCARDS: Final = frozenset("*?")
 
 
 class DoveadmMissingError(MailUsersError):
@@ -61,43 +66,61 @@ class Doveadm:
 
     def password_schemes(self) -> frozenset[str]:
         """Return the password schemes that this Dovecot knows; none where it is missing. Blocks."""
+        return frozenset((self._now("pw", "-l") or "").split())
+
+    def home_of(self, email: str) -> str | None:
+        """Return where Dovecot keeps a user's mail, ``None`` where it does not run or does not know. Blocks."""
+        result = self._now("user", "-f", "home", email)
+        return result.strip() if result is not None else None
+
+    def _now(self, *arguments: str) -> str | None:
+        """Run doveadm in the calling thread; return what it printed, ``None`` where it is missing or fails."""
         if not self.installed:
-            return frozenset()
+            return None
         try:
             result = subprocess.run(
-                [*self.command, "pw", "-l"],
+                [*self.command, *arguments],
                 capture_output=True,
-                timeout=_SCHEMES_TIMEOUT_SECONDS,
+                timeout=_SYNC_TIMEOUT_SECONDS,
                 check=False,
                 stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired):
-            return frozenset()
-        return frozenset(result.stdout.decode("ascii", "replace").split())
+            return None
+        return result.stdout.decode("utf-8", "replace") if result.returncode == 0 else None
 
     async def recalculate_quota(self, email: str) -> None:
         """Make Dovecot count a mailbox again; makes the maildir of a new user.
 
         A user that is gone meanwhile is not an error.
 
-        :raises DoveadmMissingError: if there is no doveadm
+        :raises DoveadmMissingError: if there is no doveadm, or it knows no quotas
         :raises DoveadmError: if it failed or took too long
         """
-        await self._call("quota", "recalc", "-u", email, accepted=(0, EX_NOUSER))
+        output = await self.run("quota", "recalc", "-u", email)
+        if _NO_QUOTA in output.text:
+            raise DoveadmMissingError("Dovecot has no quotas here: its quota plugin is not loaded.")
+        if output.exit_code not in (0, EX_NOUSER):
+            raise _failure("quota recalc", output)
 
     async def end_sessions(self, email: str) -> None:
         """Forget a user's cached log-in and end the open sessions, in this order.
 
+        Where Dovecot does not run there is neither.
+
         :raises DoveadmMissingError: if there is no doveadm
         :raises DoveadmError: if it failed or took too long
         """
-        await self._call("auth", "cache", "flush", "--", email)
-        await self._call("kick", "--", email, accepted=(0, EX_NOHOST))
-
-    async def _call(self, *arguments: str, accepted: Sequence[int] = (0,)) -> None:
-        output = await self.run(*arguments)
-        if output.exit_code not in accepted:
-            raise DoveadmError(f"doveadm {arguments[0]} ended with {output.exit_code}: {output.text[:500]}")
+        if _WILDCARDS & set(email):
+            # kick would take it for a pattern, and there is no way to say that it is none.
+            raise DoveadmError("An address with * or ? cannot be thrown out without throwing out others.")
+        output = await self.run("auth", "cache", "flush", "--", email)
+        # It ends with 0 even where it could not reach Dovecot.
+        if (output.exit_code or "Error:" in output.text) and not _is_down(output):
+            raise _failure("auth cache flush", output)
+        output = await self.run("kick", "--", email)
+        if output.exit_code not in (0, EX_NOHOST) and not _is_down(output):
+            raise _failure("kick", output)
 
     async def run(self, *arguments: str) -> Output:
         """Run doveadm once.
@@ -131,11 +154,18 @@ class Doveadm:
             await _end(process)
 
 
+def _is_down(output: Output) -> bool:
+    return any(text in output.text for text in _DOWN)
+
+
+def _failure(what: str, output: Output) -> DoveadmError:
+    return DoveadmError(f"doveadm {what} ended with {output.exit_code}: {output.text[:500]}")
+
+
 async def _read_bounded(process: asyncio.subprocess.Process) -> str:
     """Read all output but keep only its beginning, so that the process never waits for us."""
-    assert process.stdout is not None
     kept = b""
-    while chunk := await process.stdout.read(_OUTPUT_BYTES):
+    while process.stdout is not None and (chunk := await process.stdout.read(_OUTPUT_BYTES)):
         kept += chunk[: _OUTPUT_BYTES - len(kept)]
     return kept.decode("utf-8", "replace").strip()
 

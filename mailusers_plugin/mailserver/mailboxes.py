@@ -164,7 +164,11 @@ class Mailboxes:
         :raises StorageError: if something in there cannot be deleted
         """
         _, domain = _parts(email)
-        with _reported(self.path(email)), suppress(FileNotFoundError), _folder(self.root, domain) as domain_fd:
+        with (
+            _reported(self.path(email)),
+            suppress(FileNotFoundError),
+            _folder(self.root, domain) as domain_fd,
+        ):
             _delete_tree(purge_name, domain_fd)
 
 
@@ -195,7 +199,7 @@ def _reported(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be deleted: {error.strerror}. What is left is still archived; try again when that is mended."
+            f"{path} cannot be deleted: {error.strerror}. What is left is still archived; mend that and try again."
         ) from error
 
 

@@ -22,8 +22,7 @@ _users = schema.users.c
 _archive = schema.archive.c
 
 
-def _account(row: Row[Any]) -> Account:
-    email, password, privileges, quota = row
+def _account(email: str, password: str, privileges: str, quota: str) -> Account:
     return Account(email, password, parse_privileges(privileges), quota)
 
 
@@ -32,7 +31,7 @@ def find(connection: Connection, email: str) -> Account | None:
     row = connection.execute(
         select(_users.email, _users.password, _users.privileges, _users.quota).where(_users.email == email)
     ).first()
-    return None if row is None else _account(row)
+    return None if row is None else _account(*row)
 
 
 def get(connection: Connection, email: str) -> Account:
@@ -141,9 +140,7 @@ def everybody(connection: Connection) -> list[tuple[str, tuple[str, ...], str]]:
     return [(email, parse_privileges(privileges), quota) for email, privileges, quota in rows]
 
 
-def keep_archived(
-    connection: Connection, account: Account, actor: Actor, archived_at: datetime
-) -> None:
+def keep_archived(connection: Connection, account: Account, actor: Actor, archived_at: datetime) -> None:
     """Remember who archived an account, when, and what it had."""
     connection.execute(delete(schema.archive).where(_archive.email == account.email))
     connection.execute(

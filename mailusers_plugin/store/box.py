@@ -16,7 +16,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mailusers_plugin.errors import ConfigurationError, MailUsersError
 from mailusers_plugin.settings import Settings
@@ -93,7 +93,9 @@ def open_box(settings: Settings) -> Store:
 
 def journal_mode(database: Database) -> str:
     """Return the journal mode of a SQLite file: ``delete``, ``wal`` and such."""
-    return database.read_now(lambda connection: str(connection.exec_driver_sql("PRAGMA journal_mode").scalar()))
+    return database.read_now(
+        lambda connection: str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+    )
 
 
 def _use_write_ahead_log(connection: Connection) -> None:
@@ -140,6 +142,8 @@ def _keep_open(database: Database) -> None:
     process ends: by a reference too many, since the interpreter closes what it finds at its end.
     """
     if sys.version_info < _NO_CHECKPOINT_SINCE:
-        keeper = database.engine.raw_connection().detach()
+        borrowed = database.engine.raw_connection()
+        keeper: Any = borrowed.dbapi_connection
+        borrowed.detach()
         keeper.execute("SELECT count(*) FROM sqlite_master").fetchall()
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(keeper))

@@ -53,7 +53,13 @@ def plan(connection: Connection, entries: Sequence[Entry]) -> None:
     for entry in entries:
         if entry.id in known:
             continue
-        values = {"id": entry.id, "type": entry.type, "email": entry.email, "time": entry.time, "body": entry.body}
+        values = {
+            "id": entry.id,
+            "type": entry.type,
+            "email": entry.email,
+            "time": entry.time,
+            "body": entry.body,
+        }
         (seq,) = connection.execute(insert(schema.event).values(values)).inserted_primary_key or (None,)
         hook = EVENT_TYPES[entry.type].hook
         rows = [
@@ -82,7 +88,7 @@ def subscribe(connection: Connection, wanted: Mapping[str, Iterable[str]], now: 
     for implementation, hooks in wanted.items():
         of_it = _subscription.implementation == implementation
         known = connection.execute(select(_subscription.hook, _subscription.since).where(of_it))
-        since = {hook: time for hook, time in known}
+        since = dict(known.tuples())
         connection.execute(delete(schema.subscription).where(of_it))
         rows = [
             {"implementation": implementation, "hook": hook, "since": since.get(hook, now), "seen_at": now}
@@ -96,7 +102,7 @@ def subscriptions(connection: Connection) -> dict[str, datetime]:
     """Return every known implementation and when a process had it last."""
     seen_at = func.max(_subscription.seen_at, type_=schema.UTCDateTime())
     query = select(_subscription.implementation, seen_at).group_by(_subscription.implementation)
-    return {name: time for name, time in connection.execute(query)}
+    return dict(connection.execute(query).tuples())
 
 
 def forget(connection: Connection, implementation: str) -> int:
@@ -201,7 +207,11 @@ def lease_owners(connection: Connection) -> set[str]:
 
 
 def count_open(
-    connection: Connection, event_ids: Sequence[str], implementations: Sequence[str], *, untried_only: bool = False
+    connection: Connection,
+    event_ids: Sequence[str],
+    implementations: Sequence[str],
+    *,
+    untried_only: bool = False,
 ) -> int:
     """Return how many deliveries of some events to some implementations are neither done nor failed.
 
@@ -280,7 +290,7 @@ def retry_failed(
 def counts(connection: Connection) -> dict[str, int]:
     """Return how many deliveries are in each state."""
     rows = connection.execute(select(_delivery.state, func.count()).group_by(_delivery.state))
-    return {state: count for state, count in rows}
+    return dict(rows.tuples())
 
 
 def prune(connection: Connection, before: datetime) -> None:

@@ -73,7 +73,5 @@ def prune(connection: Connection, seq: int, before: datetime) -> None:
     :param before: only older ones
     """
     connection.execute(
-        delete(schema.outbox).where(
-            _outbox.seq <= seq, _outbox.time < before, _outbox.type.in_(EVENT_TYPES)
-        )
+        delete(schema.outbox).where(_outbox.seq <= seq, _outbox.time < before, _outbox.type.in_(EVENT_TYPES))
     )

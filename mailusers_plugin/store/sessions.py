@@ -26,9 +26,9 @@ class Session:
 def find(connection: Connection, key_hash: str) -> Session | None:
     """Return a session by its key's hash."""
     row = connection.execute(
-        select(_session.email, _session.kind, _session.password_mark, _session.created_at, _session.used_at).where(
-            _session.key_hash == key_hash
-        )
+        select(
+            _session.email, _session.kind, _session.password_mark, _session.created_at, _session.used_at
+        ).where(_session.key_hash == key_hash)
     ).first()
     return None if row is None else Session(*row)
 

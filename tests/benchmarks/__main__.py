@@ -62,8 +62,11 @@ def compare_adds() -> None:
             hashes += [timed(lambda: passwords.hash_now(PASSWORD)) for _ in range(ADDS)]
     row("hash alone, median", milliseconds(statistics.median(hashes)))
     for users, found in durations.items():
-        row(f"add at {users} users, median (90th percentile)", milliseconds(statistics.median(found)),
-            milliseconds(statistics.quantiles(found, n=10)[-1]))
+        row(
+            f"add at {users} users, median (90th percentile)",
+            milliseconds(statistics.median(found)),
+            milliseconds(statistics.quantiles(found, n=10)[-1]),
+        )
 
 
 class Clients:
@@ -77,7 +80,9 @@ class Clients:
 
     async def post(self, path: str, body: str) -> None:
         """Send a form and expect success."""
-        await self._http.fetch(HTTPRequest(self._url + path, "POST", self._headers, body, request_timeout=120))
+        await self._http.fetch(
+            HTTPRequest(self._url + path, "POST", self._headers, body, request_timeout=120)
+        )
 
     async def get(self, path: str) -> float:
         """Return how long a GET took."""
@@ -134,8 +139,11 @@ def compare_latencies() -> None:
         rest, busy = asyncio.run(while_adding(panel))
     for label, found in (("at rest", rest), (f"while {ADDS} adds hash", busy)):
         worst = statistics.quantiles(found, n=100)[-1] if len(found) > 1 else found[0]
-        row(f"cheap request {label}, median (99th percentile, of {len(found)})",
-            milliseconds(statistics.median(found)), milliseconds(worst))
+        row(
+            f"cheap request {label}, median (99th percentile, of {len(found)})",
+            milliseconds(statistics.median(found)),
+            milliseconds(worst),
+        )
 
 
 if __name__ == "__main__":

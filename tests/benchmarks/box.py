@@ -16,7 +16,11 @@ from tests.servers.panel import PanelProcess
 
 ADMIN = "boss@example.com"
 PASSWORD = "correct horse battery"
-ENVIRONMENT = {"MAILUSERS_DOVEADM": "", "MAILUSERS_PASSWORD_SCHEME": "ARGON2ID", "MAILUSERS_USAGE_INTERVAL_SECONDS": "0"}
+ENVIRONMENT = {
+    "MAILUSERS_DOVEADM": "",
+    "MAILUSERS_PASSWORD_SCHEME": "ARGON2ID",
+    "MAILUSERS_USAGE_INTERVAL_SECONDS": "0",
+}
 
 
 @contextlib.contextmanager
@@ -33,12 +37,15 @@ def panel_with(users: int) -> Iterator[PanelProcess]:
 def fill(database: Path, users: int) -> None:
     """Insert users as another program would: the same hash for all, for making it is not what is measured."""
     stored = Passwords("ARGON2ID").hash_now(PASSWORD)
-    chance = random.Random(1)  # noqa: S311
+    chance = random.Random(1)
     domains = [f"domain{number}.example.com" for number in range(max(1, users // 50))]
     # Few large domains and many small ones.
     weights = [1 / (rank + 1) for rank in range(len(domains))]
     chosen = chance.choices(domains, weights, k=users)
-    rows = [(f"user{number}@{domain}", stored, "", f"{chance.randint(1, 50)}G") for number, domain in enumerate(chosen)]
+    rows = [
+        (f"user{number}@{domain}", stored, "", f"{chance.randint(1, 50)}G")
+        for number, domain in enumerate(chosen)
+    ]
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         insert = "INSERT INTO users (email, password, privileges, quota) VALUES (?, ?, ?, ?)"
         connection.execute(insert, (ADMIN, stored, "admin", "0"))

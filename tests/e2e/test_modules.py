@@ -144,6 +144,8 @@ def test_a_module_that_is_wrong_keeps_the_panel_from_starting(tmp_path: Path) ->
         "from mailusers_plugin import hookimpl\n@hookimpl\ndef mailusers_post_ad(event):\n    pass\n"
     )
     install_package(source, tmp_path / "installed")
-    panel = PanelProcess(tmp_path / "box", python_path=[tmp_path / "installed" / "site"], environment=NO_DOVECOT)
-    with pytest.raises(RuntimeError, match="misspelt.*mailusers_post_ad"):
+    panel = PanelProcess(
+        tmp_path / "box", python_path=[tmp_path / "installed" / "site"], environment=NO_DOVECOT
+    )
+    with pytest.raises(RuntimeError, match=r"misspelt.*mailusers_post_ad"):
         panel.start()

@@ -83,10 +83,20 @@ class PanelProcess:
         self.prefix = prefix
         self.log = storage.parent / "panel.log"
         self._program = program or (
-            "mailusers_plugin", "serve", "--listen", f"{LOOPBACK}:{{port}}", "--storage-root", str(storage),
+            "mailusers_plugin",
+            "serve",
+            "--listen",
+            f"{LOOPBACK}:{{port}}",
+            "--storage-root",
+            str(storage),
         )
         paths = os.pathsep.join(map(str, (ROOT, *python_path)))
-        self._environment = {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": paths,
+            "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
+        }
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -116,7 +126,7 @@ class PanelProcess:
         found: list[str] = []
 
         def look() -> list[str]:
-            found[:] = re.findall(r"http\S+(/\S*/setup\?token=\S+)", self.log.read_text())
+            found[:] = re.findall(r"http://[^/\s]+(/\S*setup\?token=\S+)", self.log.read_text())
             return found
 
         wait_until(look, message="the set-up link")
@@ -162,7 +172,7 @@ class PanelProcess:
         :param redirects: whether to follow them
         """
         body = urllib.parse.urlencode(form).encode() if form is not None else None
-        request = urllib.request.Request(self.url + path, body, dict(headers or {}), method=method)
+        request = urllib.request.Request(self.url + path, body, dict(headers or {}), method=method)  # noqa: S310
         if user is not None:
             credentials = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
             request.add_header("Authorization", f"Basic {credentials}")

@@ -36,7 +36,8 @@ class SignIn(RequestHandler):
         way_back = self.get_argument("next", "/")
         self.finish(
             f'<form method="post">{self.xsrf_form_html()}<input name="name"><input name="password" type="password">'
-            f'<input type="hidden" name="next" value="{jinja2.filters.escape(way_back)}"><button>Sign in</button></form>'
+            f'<input type="hidden" name="next" value="{jinja2.filters.escape(way_back)}">'
+            "<button>Sign in</button></form>"
         )
 
     def post(self) -> None:
