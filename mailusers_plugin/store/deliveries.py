@@ -88,7 +88,7 @@ def subscribe(connection: Connection, wanted: Mapping[str, Iterable[str]], now: 
     for implementation, hooks in wanted.items():
         of_it = _subscription.implementation == implementation
         known = connection.execute(select(_subscription.hook, _subscription.since).where(of_it))
-        since = dict(known.tuples().all())
+        since = dict(known.all())
         connection.execute(delete(schema.subscription).where(of_it))
         rows = [
             {"implementation": implementation, "hook": hook, "since": since.get(hook, now), "seen_at": now}
@@ -102,7 +102,7 @@ def subscriptions(connection: Connection) -> dict[str, datetime]:
     """Return every known implementation and when a process had it last."""
     seen_at = func.max(_subscription.seen_at, type_=schema.UTCDateTime())
     query = select(_subscription.implementation, seen_at).group_by(_subscription.implementation)
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def forget(connection: Connection, implementation: str) -> int:
@@ -290,7 +290,7 @@ def retry_failed(
 def counts(connection: Connection) -> dict[str, int]:
     """Return how many deliveries are in each state."""
     rows = connection.execute(select(_delivery.state, func.count()).group_by(_delivery.state))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def prune(connection: Connection, before: datetime) -> None:
