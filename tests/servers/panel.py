@@ -184,6 +184,14 @@ class PanelProcess:
             with error:
                 return Reply(error.code, error.headers, error.read().decode())
 
+    def command(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run ``mailusers`` on the same box, in a process of its own."""
+        environment = {**self._environment, "MAILUSERS_STORAGE_ROOT": str(self.storage)}
+        command = [sys.executable, "-m", "mailusers_plugin", *arguments]
+        return subprocess.run(
+            command, env=environment, input=stdin, capture_output=True, text=True, check=False, timeout=120
+        )
+
     def api(self, action: str, wait_seconds: int = 10, **form: str) -> Reply:
         """Call the API with the box's own key and wait for the hooks; without parameters it is a GET."""
         key = (self.storage / "mailusers" / "api.key").read_text(encoding="ascii").strip()
