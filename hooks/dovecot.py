@@ -46,7 +46,7 @@ class DovecotHooks:
 
     @hookimpl
     async def mailusers_post_add(self, event: UserAdded) -> None:
-        """Make the maildir and its quota file."""
+        """Make the maildir and its quota file, and let go of a log-in that was refused before."""
         await self._tell(self._dovecot.recalculate_quota, event.email)
 
     @hookimpl

@@ -90,13 +90,15 @@ class Doveadm:
         return result.stdout.decode("utf-8", "replace") if result.returncode == 0 else None
 
     async def recalculate_quota(self, email: str) -> None:
-        """Make Dovecot count a mailbox again; makes the maildir of a new user.
+        """Make Dovecot count a mailbox again, by its limit of now; makes the maildir of a new user.
 
         A user that is gone meanwhile is not an error.
 
         :raises DoveadmMissingError: if there is no doveadm, or it knows no quotas
         :raises DoveadmError: if it failed or took too long
         """
+        # It caches the limit, and also that there was no such user.
+        await self._forget(email)
         output = await self.run("quota", "recalc", "-u", email)
         if _NO_QUOTA in output.text:
             raise DoveadmMissingError("Dovecot has no quotas here: its quota plugin is not loaded.")
@@ -114,13 +116,17 @@ class Doveadm:
         if _WILDCARDS & set(email):
             # kick would take it for a pattern, and there is no way to say that it is none.
             raise DoveadmError("An address with * or ? cannot be thrown out without throwing out others.")
+        await self._forget(email)
+        output = await self.run("kick", "--", email)
+        if output.exit_code not in (0, EX_NOHOST) and not _is_down(output):
+            raise _failure("kick", output)
+
+    async def _forget(self, email: str) -> None:
+        """Forget what Dovecot cached of a user."""
         output = await self.run("auth", "cache", "flush", "--", email)
         # It ends with 0 even where it could not reach Dovecot.
         if (output.exit_code or "Error:" in output.text) and not _is_down(output):
             raise _failure("auth cache flush", output)
-        output = await self.run("kick", "--", email)
-        if output.exit_code not in (0, EX_NOHOST) and not _is_down(output):
-            raise _failure("kick", output)
 
     async def run(self, *arguments: str) -> Output:
         """Run doveadm once.

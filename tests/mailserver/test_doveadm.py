@@ -33,6 +33,7 @@ async def test_arguments(tmp_path: Path, calls: Path) -> None:
     await doveadm.recalculate_quota("a b;c@example.com")
     await doveadm.end_sessions("-A")
     assert calls.read_text().splitlines() == [
+        "[-c][my file][auth][cache][flush][--][a b;c@example.com]",
         "[-c][my file][quota][recalc][-u][a b;c@example.com]",
         "[-c][my file][auth][cache][flush][--][-A]",
         "[-c][my file][kick][--][-A]",
@@ -47,11 +48,12 @@ async def test_harmless_exit_codes(tmp_path: Path, calls: Path, step: str, code:
     await doveadm.end_sessions("user@example.com")
 
 
-@pytest.mark.parametrize("step", ["quota", "auth", "kick"])
+@pytest.mark.parametrize("step", ["quota recalc", "auth cache flush", "kick"])
 async def test_failure(tmp_path: Path, calls: Path, step: str) -> None:
     """Any other exit code is an error that quotes what was printed."""
+    first = step.split()[0]
     doveadm = Doveadm(
-        stand_in(tmp_path, calls, f'test "$3" != {step} || {{ echo "a reason" >&2; exit 75; }}')
+        stand_in(tmp_path, calls, f'test "$3" != {first} || {{ echo "a reason" >&2; exit 75; }}')
     )
     with pytest.raises(DoveadmError, match=f"^doveadm {step} ended with 75: a reason$"):
         await doveadm.recalculate_quota("user@example.com")
@@ -71,7 +73,7 @@ async def test_hanging(tmp_path: Path, calls: Path) -> None:
     doveadm = Doveadm(
         stand_in(tmp_path, calls, f"sleep 600 & echo $! $$ >{pids}; sleep 600"), timeout_seconds=0.5
     )
-    with pytest.raises(DoveadmError, match=r"^doveadm quota did not end within 0\.5 seconds\.$"):
+    with pytest.raises(DoveadmError, match=r"^doveadm auth did not end within 0\.5 seconds\.$"):
         await doveadm.recalculate_quota("user@example.com")
     _, parent = pids.read_text().split()
     with pytest.raises(ProcessLookupError):
