@@ -74,7 +74,11 @@ def imap_login(port: int, email: str, password: str, *, timeout_seconds: float =
     """
     client = imaplib.IMAP4(LOOPBACK, port, timeout=timeout_seconds)
     try:
-        client.login(email, password)
+        if password.isascii():
+            client.login(email, password)
+        else:
+            # The LOGIN command takes no other characters (RFC 3501, section 9); SASL takes UTF-8.
+            client.authenticate("PLAIN", lambda _: f"\0{email}\0{password}".encode())
     except BaseException:
         client.shutdown()
         raise
