@@ -1,0 +1,112 @@
+"""What is generated in docs/ is fresh, and the examples in docs/settings.md and docs/cli.md do what is said."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailusers_plugin.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+from tests.generate_docs import DOCS, GENERATED, renew
+from tests.servers.panel import ROOT
+from tests.test_docs import code
+
+_MARK = "--mark--"
+
+# Fails for one address, so that it is not in the way of the other examples.
+_MODULE = """\
+from mailusers_plugin import hookimpl
+
+@hookimpl
+def mailusers_post_add(event):
+    if event.email == "ann@example.com":
+        raise ConnectionRefusedError("no CRM here")
+"""
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_generated_parts_are_fresh(name: str) -> None:
+    """Settings and commands are described as they are; ``python -m tests.generate_docs`` mends it."""
+    assert (DOCS / name).read_text(encoding="utf-8") == renew(name)
+
+
+def test_the_settings_file_and_the_environment_in_the_documentation_say_the_same(tmp_path: Path) -> None:
+    """Both examples load, change something each, and agree."""
+    text = (DOCS / "settings.md").read_text(encoding="utf-8")
+    (toml,), (shell,) = code(text, "toml"), code(text, "sh")
+    file = tmp_path / "mailusers.toml"
+    file.write_text(toml, encoding="utf-8")
+    environment = dict(line.split("=", 1) for line in shlex.split(shell))
+    by_file = Settings.load(environ={CONFIG_VARIABLE: str(file)})
+    assert by_file == Settings.load(environ=environment) == Settings.load(environ={}, file=file)
+    assert len(environment) == len(toml.splitlines())
+    assert all(name.startswith(ENVIRONMENT_PREFIX) for name in environment)
+
+
+def session(text: str) -> list[tuple[str, str]]:
+    """Return the commands of a file's console blocks, each with what it is said to print."""
+    found: list[tuple[str, str]] = []
+    for block in code(text, "console"):
+        for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = entry.splitlines()
+            command = [lines.pop(0), *(lines.pop(0)[2:] for line in list(lines) if line.startswith("> "))]
+            found.append(("\n".join(command), "\n".join(lines)))
+    return found
+
+
+def run(commands: list[str], folder: Path, environment: dict[str, str]) -> list[str]:
+    """Run commands in one shell; return what each has printed."""
+    script = [f'mailusers() {{ {shlex.quote(sys.executable)} -m mailusers_plugin "$@"; }}']
+    for command in commands:
+        script += [command, f"code=$?; echo {_MARK}; (exit $code)"]
+    found = subprocess.run(
+        ["bash", "-c", "\n".join(script)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env=environment,
+        text=True,
+        timeout=300,
+    )
+    return [part.strip("\n") for part in found.stdout.split(_MARK)][:-1]
+
+
+def without_chance(text: str) -> str:
+    """Replace what differs from run to run: times, ids, who runs the tests."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ [0-9a-f]{32}", "TIME ID", text)
+    return re.sub(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ)( \w+ \S+ by) \S+", r"TIME\2 NAME", text)
+
+
+def install_crm(site: Path) -> None:
+    """Put the module of the examples where Python finds it, as an installer does."""
+    metadata = site / "crm-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "crm_module.py").write_text(_MODULE, encoding="utf-8")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: crm\nVersion: 1.0\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text("[mailusers]\ncrm = crm_module\n", encoding="utf-8")
+
+
+def test_the_console_examples_of_the_commands_print_what_they_are_said_to(tmp_path: Path) -> None:
+    """The examples of docs/cli.md are run, one after the other, on an empty box."""
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    text = text.replace("/srv/box", str(tmp_path / "box")).replace("/run/secrets", str(tmp_path))
+    (tmp_path / "new-user").write_text("another good password\n", encoding="utf-8")
+    install_crm(tmp_path / "site")
+    expected = session(text)
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": f"{ROOT}:{tmp_path / 'site'}",
+        "LC_ALL": "C.UTF-8",
+        "MAILUSERS_HOOK_ATTEMPTS": "1",
+        "MAILUSERS_DOVEADM": "",
+    }
+    printed = run([command for command, _ in expected], tmp_path, environment)
+    assert len(printed) == len(expected)
+    for (command, said), found in zip(expected, printed, strict=True):
+        assert without_chance(found) == without_chance(said), command
