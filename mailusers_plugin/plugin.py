@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from tornado.web import Application
 
+from mailusers_plugin.errors import ConfigurationError
 from mailusers_plugin.first_run import FirstRun
 from mailusers_plugin.handlers.base import Dependencies
 from mailusers_plugin.handlers.requests import Requests
@@ -110,7 +111,11 @@ def mount(
     first_run = FirstRun()
     login = None
     if host is None:
-        authenticator = runtime.authenticator()
+        try:
+            authenticator = runtime.authenticator()
+        except ConfigurationError:
+            runtime.close()
+            raise
         host = DefaultHost(authenticator, f"{values.prefix}/mailusers/login")
         login = LoginDependencies(authenticator, first_run)
     requests = Requests()

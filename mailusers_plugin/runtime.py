@@ -50,9 +50,6 @@ class Runtime:
             settings.password_scheme, threads=settings.hash_threads or None, queue_limit=settings.hash_queue
         )
         self.manager = HookManager()
-        self.store = open_box(settings)
-        self.database = self.store.accounts
-        self.state = self.store.state
         self.mailboxes = Mailboxes(settings.storage_root / "mail")
         self.usage_source = MaildirSizes(self.mailboxes.root)
         self.doveadm = doveadm
@@ -63,6 +60,10 @@ class Runtime:
         self.manager.load_installed()
         for plugin in hooks:
             self.manager.register(plugin)
+        # After what may be refused, so that nothing is left open then.
+        self.store = open_box(settings)
+        self.database = self.store.accounts
+        self.state = self.store.state
         self.dispatcher = Dispatcher(
             self.database,
             self.state,
