@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -240,6 +241,18 @@ async def test_wrong_mount_leaves_nothing(boxes: Boxes, settings: dict[str, Any]
         mount(app, storage_root=boxes.storage(), **{**QUICK, **settings})
     assert (await client.get(USERS)).status == 404
     assert app.settings.get("mailusers_plugin", []) == []
+    gc.collect()
+
+
+async def test_api_key_open_to_others(boxes: Boxes) -> None:
+    """A key that others can read keeps the plugin from starting, and nothing stays open."""
+    storage = boxes.storage()
+    key = storage / "mailusers" / "api.key"
+    key.write_text("secret")
+    key.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        mount(Application(), storage_root=storage, **QUICK)
+    gc.collect()
 
 
 async def test_unusable_storage(tmp_path: Path) -> None:
