@@ -137,8 +137,7 @@ class Dispatcher:
             async with asyncio.timeout(timeout_seconds):
                 while await self._open(event_ids, names, untried_only=tried):
                     self._progress.clear()
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._progress.wait(), 0.2)
+                    await _wait(self._progress, 0.2)
         return not await self._open(event_ids, names)
 
     async def _open(
@@ -156,8 +155,7 @@ class Dispatcher:
             except Exception:
                 _log.exception("Delivering events failed; it goes on in %g seconds", _TROUBLE_SECONDS)
                 pause = _TROUBLE_SECONDS
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+            await _wait(self._wake, pause)
             self._wake.clear()
 
     async def _turn(self) -> float:
@@ -251,6 +249,16 @@ class Dispatcher:
     def _give_back(self, name: str) -> None:
         self._busy[name] -= 1
         self._wake.set()
+
+
+async def _wait(event: asyncio.Event, timeout_seconds: float) -> None:
+    """Wait for an event or until the time is over.
+
+    Not by ``asyncio.wait_for``, which before Python 3.12 loses a cancellation that comes together with the event.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_seconds):
+            await event.wait()
 
 
 async def ask_validators(manager: HookManager, request: AddRequest, timeout_seconds: float) -> None:

@@ -241,10 +241,11 @@ def _add(
 
 
 def _archive(connection: Connection, actor: Actor, email: str, mailbox: str) -> Change:
-    account = accounts.get(connection, email)
+    administrators = accounts.administrators(connection, lock=True)
+    account = accounts.get(connection, email, lock=True)
     if actor.name == email:
         raise ForbiddenChangeError("You cannot archive your own account.")
-    _keep_an_administrator(connection, account)
+    _keep_an_administrator(administrators, account)
     event = events.UserArchived(
         email=email,
         privileges=account.privileges,
@@ -257,8 +258,8 @@ def _archive(connection: Connection, actor: Actor, email: str, mailbox: str) -> 
     return _record(connection, event)
 
 
-def _keep_an_administrator(connection: Connection, account: Account) -> None:
-    if account.is_admin and accounts.administrators(connection) == (account.email,):
+def _keep_an_administrator(administrators: tuple[str, ...], account: Account) -> None:
+    if administrators == (account.email,):
         raise ForbiddenChangeError(_LAST_ADMINISTRATOR)
 
 
@@ -298,7 +299,7 @@ def _set_password(connection: Connection, actor: Actor, email: str, password_has
 
 
 def _set_quota(connection: Connection, actor: Actor, email: str, quota: str) -> Change:
-    old = accounts.get(connection, email).quota
+    old = accounts.get(connection, email, lock=True).quota
     if old == quota:
         return Change()
     accounts.set_quota(connection, email, quota)
@@ -314,21 +315,22 @@ def _set_quota(connection: Connection, actor: Actor, email: str, quota: str) -> 
 
 
 def _add_privileges(connection: Connection, actor: Actor, email: str, wanted: tuple[str, ...]) -> Change:
-    account = accounts.get(connection, email)
+    account = accounts.get(connection, email, lock=True)
     return _store_privileges(connection, actor, account, tuple(dict.fromkeys(account.privileges + wanted)))
 
 
 def _remove_privileges(
     connection: Connection, actor: Actor, email: str, unwanted: tuple[str, ...], known: Collection[str]
 ) -> Change:
-    account = accounts.find(connection, email)
+    administrators = accounts.administrators(connection, lock=True)
+    account = accounts.find(connection, email, lock=True)
     # One that another program gave may be taken away although it does not exist for us.
     validation.check_privileges(unwanted, {*known, *(account.privileges if account else ())})
     account = accounts.get(connection, email)
     if ADMIN in unwanted and account.is_admin:
         if actor.name == email:
             raise ForbiddenChangeError("You cannot remove the admin privilege from yourself.")
-        _keep_an_administrator(connection, account)
+        _keep_an_administrator(administrators, account)
     left = tuple(p for p in account.privileges if p not in unwanted)
     return _store_privileges(connection, actor, account, left)
 

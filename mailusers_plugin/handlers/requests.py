@@ -31,7 +31,8 @@ class Requests:
         :returns: whether it came to that in time
         """
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

@@ -26,20 +26,23 @@ def _account(email: str, password: str, privileges: str, quota: str) -> Account:
     return Account(email, password, parse_privileges(privileges), quota)
 
 
-def find(connection: Connection, email: str) -> Account | None:
-    """Return an active account, ``None`` where there is none."""
-    row = connection.execute(
-        select(_users.email, _users.password, _users.privileges, _users.quota).where(_users.email == email)
-    ).first()
+def find(connection: Connection, email: str, *, lock: bool = False) -> Account | None:
+    """Return an active account, ``None`` where there is none.
+
+    :param lock: keep others from changing it until the transaction ends; on SQLite that is so in any case
+    """
+    query = select(_users.email, _users.password, _users.privileges, _users.quota).where(_users.email == email)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     return None if row is None else _account(*row)
 
 
-def get(connection: Connection, email: str) -> Account:
+def get(connection: Connection, email: str, *, lock: bool = False) -> Account:
     """Return an active account.
 
+    :param lock: as in :func:`find`
     :raises UnknownUserError: if there is none
     """
-    account = find(connection, email)
+    account = find(connection, email, lock=lock)
     if account is None:
         raise UnknownUserError(email)
     return account
@@ -63,9 +66,14 @@ def any_exists(connection: Connection) -> bool:
     return connection.execute(select(_users.id).limit(1)).first() is not None
 
 
-def administrators(connection: Connection) -> tuple[str, ...]:
-    """Return the addresses of the administrators; a partial index makes this independent of the others."""
-    rows = connection.execute(select(_users.email, _users.privileges).where(_users.privileges != ""))
+def administrators(connection: Connection, *, lock: bool = False) -> tuple[str, ...]:
+    """Return the addresses of the administrators; a partial index makes this independent of the others.
+
+    :param lock: keep others from changing them until the transaction ends. To be asked for before any other lock, so
+        that two transactions do not wait for each other
+    """
+    query = select(_users.email, _users.privileges).where(_users.privileges != "").order_by(_users.email)
+    rows = connection.execute(query.with_for_update() if lock else query)
     return tuple(email for email, privileges in rows if ADMIN in parse_privileges(privileges))
 
 

@@ -70,7 +70,10 @@ class Database:
 
     def _make_engine(self, threads: int, busy_timeout_seconds: float) -> Engine:
         if not self.is_sqlite:
-            return create_engine(self.url, pool_size=threads + 1, pool_pre_ping=True)
+            # What is read under a lock must be what is there now, also on MariaDB.
+            return create_engine(
+                self.url, pool_size=threads + 1, pool_pre_ping=True, isolation_level="READ COMMITTED"
+            )
         engine = create_engine(
             self.url,
             pool_size=threads + 2,
