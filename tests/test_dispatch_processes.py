@@ -108,3 +108,18 @@ async def test_stop_waits_for_what_runs(boxes: Boxes) -> None:
         ("done",)
     ]
     assert box.state_sql("SELECT COUNT(*) FROM mailusers_delivery WHERE lease_owner IS NOT NULL") == [(0,)]
+
+
+async def test_stop_at_the_moment_of_waking(boxes: Boxes) -> None:
+    """A dispatcher that is stopped just as it is woken stops all the same."""
+    for ticks in range(8):
+        box = await boxes.open()
+        await box.add(USER)
+        await box.delivered()
+        box.runtime.dispatcher.notify()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        # Not cancelled when the time is over: that would wake it a second time.
+        stopping = asyncio.ensure_future(box.runtime.dispatcher.stop())
+        done, _ = await asyncio.wait([stopping], timeout=10)
+        assert done
