@@ -15,10 +15,16 @@ from mailusers_plugin import events, models
 from mailusers_plugin.errors import VetoError
 from mailusers_plugin.hook_calls import HookManager
 from mailusers_plugin.hooks import adminpanel, specs
+from mailusers_plugin.runtime import Runtime
+from mailusers_plugin.settings import Settings
+from mailusers_plugin.store import schema
+from tests.servers import dovecot, postfix
+from tests.servers.box import adopted_box
 
 ROOT = Path(__file__).parents[1]
 HOOKS = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
 HOST = (ROOT / "docs" / "host.md").read_text(encoding="utf-8")
+STORAGE = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")
 PANEL = ROOT / "tests" / "packages" / "other_panel" / "other_panel"
 
 ALL_HOOKS = [name for name in vars(specs) if name.startswith("mailusers_")]
@@ -115,3 +121,50 @@ def test_the_hooks_of_panels_are_documented() -> None:
     for name, function in vars(adminpanel).items():
         if name.startswith("adminpanel_"):
             assert f"`{name}({', '.join(inspect.signature(function).parameters)})`" in HOST
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_inside_lead_somewhere(path: str) -> None:
+    """Each relative link points to a file that exists, and to a heading of it."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|srcset|href)="([^"{]+)"', text)
+    for link in found:
+        name, _, heading = link.partition("#")
+        if ":" in name or name.startswith("/"):
+            continue
+        target = (ROOT / path).parent / name if name else ROOT / path
+        assert target.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings], (
+                link
+            )
+
+
+def test_configuration_of_the_mail_servers_is_the_one_that_is_tested() -> None:
+    """The queries in storage.md are those with which the tests' Postfix and Dovecot find their users."""
+    blocks = list(code(STORAGE, "ini"))
+    root = "/var/lib/mailusers"
+    for name, query in postfix._MAPS.items():
+        assert f"dbpath={root}/mail/users.sqlite\nquery = {query}\n" in blocks
+        assert f"= proxy:sqlite:/etc/postfix/{name}\n" in blocks[0]
+    assert dovecot._SQL_CONFIG.format(storage=root) in blocks
+
+
+def test_every_table_is_named_where_it_is_kept() -> None:
+    """The table of tables in storage.md has each of ours, and none that does not exist."""
+    named = re.findall(r"`(mailusers_\w+)`", STORAGE.partition("| table |")[2].partition("\n\n")[0])
+    assert set(named) == {*schema.ours.tables, *schema.state.tables, schema.VERSION_TABLE}
+
+
+def test_going_back_leaves_a_box_as_it_was() -> None:
+    """After the statements of storage.md nothing of us is in the file that was adopted."""
+    (statements,) = code(STORAGE, "sql")
+    with adopted_box() as box:
+        before = box.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name")
+        Runtime(Settings(storage_root=box.storage, doveadm=())).close()
+        for statement in statements.splitlines():
+            box.execute(statement)
+        assert box.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name") == before

@@ -1,7 +1,8 @@
-"""What is generated in docs/ is fresh, and the examples in docs/settings.md and docs/cli.md do what is said."""
+"""What is generated in docs/ is fresh, and the examples in docs/ do what is said."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import subprocess
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from mailusers_plugin.models import ADMIN, Actor
+from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
 from tests.generate_docs import DOCS, GENERATED, renew
-from tests.servers.panel import ROOT
+from tests.servers.panel import ROOT, PanelProcess
 from tests.test_docs import code
 
 _MARK = "--mark--"
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 # Fails for one address, so that it is not in the way of the other examples.
 _MODULE = """\
@@ -82,6 +86,14 @@ def without_chance(text: str) -> str:
     return re.sub(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ)( \w+ \S+ by) \S+", r"TIME\2 NAME", text)
 
 
+def check(expected: list[tuple[str, str]], folder: Path, environment: dict[str, str]) -> None:
+    """Run commands and compare what each prints with what it is said to print."""
+    printed = run([command for command, _ in expected], folder, environment)
+    assert len(printed) == len(expected)
+    for (command, said), found in zip(expected, printed, strict=True):
+        assert without_chance(found) == without_chance(said), command
+
+
 def install_crm(site: Path) -> None:
     """Put the module of the examples where Python finds it, as an installer does."""
     metadata = site / "crm-1.0.dist-info"
@@ -99,14 +111,27 @@ def test_the_console_examples_of_the_commands_print_what_they_are_said_to(tmp_pa
     install_crm(tmp_path / "site")
     expected = session(text)
     environment = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": PATH,
         "HOME": str(tmp_path),
         "PYTHONPATH": f"{ROOT}:{tmp_path / 'site'}",
         "LC_ALL": "C.UTF-8",
         "MAILUSERS_HOOK_ATTEMPTS": "1",
         "MAILUSERS_DOVEADM": "",
     }
-    printed = run([command for command, _ in expected], tmp_path, environment)
-    assert len(printed) == len(expected)
-    for (command, said), found in zip(expected, printed, strict=True):
-        assert without_chance(found) == without_chance(said), command
+    check(expected, tmp_path, environment)
+
+
+def test_the_console_examples_of_the_api_print_what_they_are_said_to(tmp_path: Path) -> None:
+    """The examples of docs/api.md are run, one after the other, against a panel with one administrator."""
+    quiet = {"MAILUSERS_DOVEADM": ""}
+    runtime = Runtime(Settings(storage_root=tmp_path / "box", doveadm=()))
+    try:
+        asyncio.run(
+            runtime.service.add(Actor(None, "cli"), "boss@example.com", "correct horse battery", (ADMIN,))
+        )
+    finally:
+        runtime.close()
+    with PanelProcess(tmp_path / "box", environment=quiet) as panel:
+        text = (DOCS / "api.md").read_text(encoding="utf-8")
+        text = text.replace("http://127.0.0.1:10222", panel.url).replace("/srv/box", str(panel.storage))
+        check(session(text), tmp_path, {"PATH": PATH, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"})
