@@ -145,6 +145,8 @@ def _templates(loader: jinja2.BaseLoader | None) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Otherwise every page looks at the files' times, in the event loop.
+        auto_reload=False,
     )
 
 

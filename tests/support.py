@@ -41,6 +41,7 @@ QUICK: dict[str, Any] = {
     "doveadm": ("there-is-no-doveadm",),
     "password_scheme": "SHA512-CRYPT",
     "usage_interval_seconds": 0,
+    "commit_pause_seconds": 0,
 }
 """Settings of a box that starts fast and leaves this machine's Dovecot alone."""
 

@@ -13,7 +13,7 @@ import jinja2
 from mailusers_plugin.auth.basic import HEADER_INVALID
 from mailusers_plugin.errors import HTTP_STATUS, LoginRefusedError, MailUsersError
 from mailusers_plugin.handlers.base import BaseHandler
-from mailusers_plugin.handlers.static import STATIC, StaticFiles
+from mailusers_plugin.handlers.static import static_path
 from mailusers_plugin.models import Identity
 
 
@@ -76,15 +76,13 @@ class PageHandler(BaseHandler):
 
     def _common_values(self) -> dict[str, Any]:
         settings = self.dependencies.settings
-        static = {"static_path": str(STATIC), "static_url_prefix": self.url("/mailusers/static/")}
         by_cookie = self.identity is not None and self.identity.via == "cookie"
         can_log_out = by_cookie and self.dependencies.has_own_login
         return {
             "base_template": settings.base_template,
             "prefix": settings.prefix,
             "url": self.url,
-            # With a version behind, so that a new release's style sheet is taken at once.
-            "static": lambda name: StaticFiles.make_static_url(static, name),
+            "static": lambda name: self.url(static_path(name)),
             "identity": self.identity,
             "logout_url": self.url("/mailusers/logout") if can_log_out else "",
             "xsrf_token": self.xsrf_token.decode("ascii"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from mailusers_plugin.handlers import api, pages, session
 from mailusers_plugin.handlers.base import BaseHandler, Dependencies
-from mailusers_plugin.handlers.static import STATIC, StaticFiles
+from mailusers_plugin.handlers.static import StaticFiles
 
 Route = tuple[str, type[Any], dict[str, Any]]
 
@@ -20,7 +20,7 @@ def routes(dependencies: Dependencies, login: session.LoginDependencies | None) 
     prefix = re.escape(dependencies.settings.prefix)
     given: dict[str, Any] = {"dependencies": dependencies}
     found: list[Route] = [_route(prefix, path, handler, given) for path, handler in api.ROUTES + pages.ROUTES]
-    found.append((f"{prefix}/mailusers/static/([A-Za-z0-9_.-]+)$", StaticFiles, {"path": str(STATIC)}))
+    found.append((f"{prefix}/mailusers/static/([A-Za-z0-9_.-]+)$", StaticFiles, {}))
     if login is not None:
         given = {**given, "login": login}
         found += [

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Reply:
     """What the panel answered."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message[str, str]
     text: str
 
     def json(self) -> Any:

@@ -5,6 +5,7 @@ import sys
 
 import jinja2
 import pluggy
+from tornado.escape import xhtml_escape
 from tornado.web import Application, RequestHandler
 
 from mailusers_plugin import Identity
@@ -36,7 +37,7 @@ class SignIn(RequestHandler):
         way_back = self.get_argument("next", "/")
         self.finish(
             f'<form method="post">{self.xsrf_form_html()}<input name="name"><input name="password" type="password">'
-            f'<input type="hidden" name="next" value="{jinja2.filters.escape(way_back)}">'
+            f'<input type="hidden" name="next" value="{xhtml_escape(way_back)}">'
             "<button>Sign in</button></form>"
         )
 
