@@ -92,7 +92,7 @@ class _Scheme(uh.MinimalHandler):
 
     @classmethod
     def matches(cls, secret: bytes, stored: str) -> bool:
-        raise NotImplementedError
+        return False
 
     @classmethod
     def compute(cls, secret: bytes) -> str:

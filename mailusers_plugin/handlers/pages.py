@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -167,9 +168,9 @@ class ActionPage(PageHandler):
         """Return the field that an error is about."""
         return self.fields[0] if self.fields and isinstance(error, InvalidInputError) else ""
 
+    @abstractmethod
     async def perform(self, actor: Actor, email: str) -> None:
         """Do it."""
-        raise NotImplementedError
 
 
 class AddPage(ActionPage):
