@@ -191,8 +191,8 @@ async def test_error_says_what_to_do(box: Box, maildir: Path, monkeypatch: pytes
     assert answer.status == 503
     assert "Retry-After" in answer.headers
     assert answer.text == (
-        f"{maildir} cannot be deleted: Permission denied. What is left is still archived; try again when "
-        "that is mended."
+        f"{maildir} cannot be deleted: Permission denied. What is left is still archived; mend "
+        "that and try again."
     )
 
 
