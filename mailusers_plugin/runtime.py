@@ -62,6 +62,10 @@ class Runtime:
             self.manager.register(plugin)
         # After what may be refused, so that nothing is left open then.
         self.store = open_box(settings)
+        if self.store.altered:
+            # Dovecot's SQLite driver fails at its first look-up after tables were added, on each of its connections:
+            # a message would be deferred, a log-in refused.
+            doveadm.reload()
         self.database = self.store.accounts
         self.state = self.store.state
         self.dispatcher = Dispatcher(

@@ -73,6 +73,10 @@ class Doveadm:
         result = self._now("user", "-f", "home", email)
         return result.strip() if result is not None else None
 
+    def reload(self) -> None:
+        """Make a Dovecot that runs open its databases anew; sessions go on. Blocks."""
+        self._now("reload")
+
     def _now(self, *arguments: str) -> str | None:
         """Run doveadm in the calling thread; return what it printed, ``None`` where it is missing or fails."""
         if not self.installed:

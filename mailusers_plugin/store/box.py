@@ -14,7 +14,7 @@ import pwd
 import shutil
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,10 +35,12 @@ class Store:
     :ivar accounts: the users, the archive and the outbox: what changes in one transaction
     :ivar state: sessions, deliveries, sizes, the audit trail. On SQLite a file that only we read, so that nothing but
         a change of an account ever locks the one that Postfix reads
+    :ivar altered: whether opening has changed the tables of a SQLite file that others may have open
     """
 
     accounts: Database
     state: Database
+    altered: bool = False
 
     def close(self) -> None:
         """Finish what runs and close both."""
@@ -79,7 +81,7 @@ def open_box(settings: Settings) -> Store:
         )
     store = Store(accounts, state)
     try:
-        accounts.write_now(migrate.bring_accounts_up_to_date)
+        altered = accounts.write_now(migrate.bring_accounts_up_to_date)
         if accounts.is_sqlite:
             state.read_now(_use_write_ahead_log)
             if journal_mode(accounts) == "wal":
@@ -88,7 +90,7 @@ def open_box(settings: Settings) -> Store:
     except MailUsersError:
         store.close()
         raise
-    return store
+    return replace(store, altered=altered and accounts.is_sqlite)
 
 
 def journal_mode(database: Database) -> str:

@@ -42,13 +42,15 @@ def revisions(connection: Connection) -> set[str]:
     return set(connection.execute(text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).scalars())  # noqa: S608
 
 
-def bring_accounts_up_to_date(connection: Connection) -> None:
+def bring_accounts_up_to_date(connection: Connection) -> bool:
     """Make what is missing, in the caller's write transaction, so that two processes do not do it at once.
 
+    :returns: whether the tables of a box that others may have open were changed
     :raises ConfigurationError: if the users table lacks a column, or a newer version of the plugin was here
     """
     inspector = inspect(connection)
-    if not inspector.has_table("users"):
+    is_new = not inspector.has_table("users")
+    if is_new:
         _make_box(connection)
     else:
         missing = set(_NEEDED) - {column["name"] for column in inspector.get_columns("users")}
@@ -58,7 +60,7 @@ def bring_accounts_up_to_date(connection: Connection) -> None:
                 "upgrade the box first, or add the column as its own migration does: ALTER TABLE users ADD COLUMN "
                 "quota TEXT NOT NULL DEFAULT '0'."
             )
-    _upgrade(connection, ACCOUNTS)
+    return _upgrade(connection, ACCOUNTS) and not is_new
 
 
 def bring_state_up_to_date(connection: Connection) -> None:
@@ -69,10 +71,10 @@ def bring_state_up_to_date(connection: Connection) -> None:
     _upgrade(connection, STATE)
 
 
-def _upgrade(connection: Connection, branch: str) -> None:
+def _upgrade(connection: Connection, branch: str) -> bool:
     current = revisions(connection)
     if HEADS[branch] in current:
-        return
+        return False
     from alembic import command
     from alembic.script import ScriptDirectory
 
@@ -85,6 +87,7 @@ def _upgrade(connection: Connection, branch: str) -> None:
         )
     config.attributes["connection"] = connection
     command.upgrade(config, f"{branch}@head")
+    return True
 
 
 def _make_box(connection: Connection) -> None:
