@@ -184,9 +184,14 @@ class Dispatcher:
 
     async def _plan(self) -> None:
         """Take over new events from the outbox."""
-        while entries := await self._database.read(outbox.after, self._planned, _PLAN_AT_ONCE):
+        while entries := await self._new_entries():
             await self._state.write(deliveries.plan, entries)
             self._planned = entries[-1].seq
+
+    async def _new_entries(self) -> list[outbox.Entry]:
+        if self._state is self._database:
+            return await self._database.read(outbox.not_taken_over, _PLAN_AT_ONCE)
+        return await self._database.read(outbox.after, self._planned, _PLAN_AT_ONCE)
 
     async def _tidy(self) -> None:
         """Now and then take over from dead processes and delete what is old."""
@@ -203,7 +208,9 @@ class Dispatcher:
         await self._state.write(deliveries.prune, now - self._keep)
         # What was handed on long ago goes. Only where there is something: each commit here may hinder Postfix.
         before = now - _PRUNE_EVERY
-        if await self._database.read(outbox.has_before, self._planned, before):
+        if self._state is self._database:
+            await self._database.write(outbox.prune_taken_over, before)
+        elif await self._database.read(outbox.has_before, self._planned, before):
             await self._database.write(outbox.prune, self._planned, before)
 
     async def _deliver(self, delivery: Delivery) -> None:

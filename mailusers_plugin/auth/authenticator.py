@@ -20,6 +20,8 @@ from mailusers_plugin.store.database import Connection, Database
 COOKIE: Final = "cookie"
 API: Final = "api"
 
+MISSING_TOTP: Final = "missing-totp-token"
+"""The contract's reason for a user who has a second factor. It cannot be given yet, so such a user cannot log in."""
 _REFUSED: Final = "Incorrect email address or password."
 _KEY: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TOUCH_EVERY: Final = timedelta(minutes=5)
@@ -101,6 +103,9 @@ class Authenticator:
         verdict = await self._passwords.verify(password, account.password_hash)
         if not verdict.matches:
             raise LoginRefusedError(_REFUSED)
+        if await self._database.read(accounts.has_second_factor, account.email):
+            # Letting such a user in by the password alone would take away what Mail-in-a-Box gave.
+            raise LoginRefusedError(MISSING_TOTP)
         if verdict.outdated:
             return await self._strengthen(account, password)
         return account

@@ -19,6 +19,7 @@ import click
 from mailusers_plugin.models import Actor, Change
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
+from mailusers_plugin.store import deliveries
 
 EX_TEMPFAIL: Final = 75
 """sysexits.h: try again later."""
@@ -66,7 +67,8 @@ def actor() -> Actor:
 @asynccontextmanager
 async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
     """Open the box for one command."""
-    set_up_logging(logging.ERROR)
+    # What fails is said once, by the error; a hook's own trouble is in 'mailusers events list'.
+    set_up_logging(logging.CRITICAL)
     runtime = await asyncio.to_thread(Runtime, settings)
     try:
         yield runtime
@@ -88,6 +90,19 @@ def run_in_box(settings: Settings, work: Callable[[Runtime], Awaitable[T]]) -> T
     return asyncio.run(run())
 
 
+async def tell_hooks(runtime: Runtime, change: Change) -> bool:
+    """See that the hooks are told of a change: by the server where one runs, else from here.
+
+    :returns: whether all have been told, and none has failed
+    """
+    if not change.event_ids:
+        return True
+    if not runtime.server_runs():
+        await runtime.dispatcher.start()
+    ended = await runtime.service.wait_for_hooks(change, _HOOK_SECONDS, tried=True)
+    return ended and not await runtime.state.read(deliveries.count_failed, change.event_ids)
+
+
 def change_in_box(settings: Settings, work: Callable[[Runtime, Actor], Coroutine[Any, Any, Change]]) -> None:
     """Make a change and see that the hooks are told: by the server where one runs, else from here.
 
@@ -97,13 +112,9 @@ def change_in_box(settings: Settings, work: Callable[[Runtime, Actor], Coroutine
 
     async def run(runtime: Runtime) -> None:
         change = await work(runtime, actor())
-        if not change.event_ids:
-            return
-        if not runtime.server_runs():
-            await runtime.dispatcher.start()
-        if not await runtime.service.wait_for_hooks(change, _HOOK_SECONDS, tried=True):
+        if not await tell_hooks(runtime, change):
             click.echo(
-                "Done. Some hooks have not been told yet; they will be: see 'mailusers events list'.",
+                "Done. Some hooks have not been told yet: see 'mailusers events list'.",
                 err=True,
             )
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 import click
 
-from mailusers_plugin.cli.common import box_options, print_json, printable, run_in_box
+from mailusers_plugin.cli.common import box_options, print_json, printable, run_in_box, tell_hooks
+from mailusers_plugin.models import Change
+from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
 from mailusers_plugin.store import audit as trail
 from mailusers_plugin.store import deliveries
@@ -46,14 +48,14 @@ def list_(show_all: bool, limit: int, as_json: bool, settings: Settings) -> None
 @click.option("--implementation", metavar="NAME", help="Only those for this module.")
 @box_options
 def retry(event_id: str | None, implementation: str | None, settings: Settings) -> None:
-    """Try failed deliveries again: all, or those of one event. The running server delivers them."""
-    count = run_in_box(
-        settings,
-        lambda runtime: runtime.state.write(
-            deliveries.retry_failed, datetime.now(UTC), event_id, implementation
-        ),
-    )
-    click.echo(f"{count} deliveries will be tried again.")
+    """Try failed deliveries again: all, or those of one event."""
+
+    async def work(runtime: Runtime) -> tuple[int, bool]:
+        ids = await runtime.state.write(deliveries.retry_failed, datetime.now(UTC), event_id, implementation)
+        return len(ids), await tell_hooks(runtime, Change(tuple(ids)))
+
+    count, told = run_in_box(settings, work)
+    click.echo(f"{count} deliveries were tried again{'.' if told else '; not all succeeded, see events list.'}")
 
 
 @events.command()

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailusers_plugin.auth.authenticator import API, COOKIE, Authenticator
+from mailusers_plugin.auth.authenticator import API, COOKIE, MISSING_TOTP, Authenticator
 from mailusers_plugin.auth.basic import parse_basic
 from mailusers_plugin.errors import LoginRefusedError, MailUsersError, UnavailableError
 from mailusers_plugin.first_run import FirstRun
@@ -18,6 +18,9 @@ from mailusers_plugin.models import ADMIN, Account, Actor
 
 _log = logging.getLogger("mailusers_plugin.auth")
 
+_NO_SECOND_FACTOR: Final = (
+    "This account has a second factor, which cannot be given here yet. Use another administrator's account."
+)
 _LOCAL_PATH: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 """A path on this server. A browser takes ``//host`` and ``/\\host`` for another one."""
 
@@ -73,8 +76,12 @@ class LoginAPI(_SessionMixin):
             email, password = parse_basic(self.request.headers.get("Authorization", ""))
             account = await self.login.authenticator.by_password(email, password)
         except LoginRefusedError as error:
-            self.log_failure()
-            self.answer_json({"status": "invalid", "reason": error.message})
+            if error.message == MISSING_TOTP:
+                status = MISSING_TOTP
+            else:
+                status = "invalid"
+                self.log_failure()
+            self.answer_json({"status": status, "reason": error.message})
             return
         key = await self.login.authenticator.open_session(account, API)
         self.answer_json(
@@ -137,7 +144,8 @@ class LoginPage(_FormPage):
         except (LoginRefusedError, UnavailableError) as error:
             self.log_failure()
             self.set_status(400)
-            self.show("login.html", error=error.message, email=given.text("email"))
+            reason = _NO_SECOND_FACTOR if error.message == MISSING_TOTP else error.message
+            self.show("login.html", error=reason, email=given.text("email"))
             return
         await self.begin_session(account)
         self.redirect(self.way_back(), status=303)

@@ -31,7 +31,9 @@ def find(connection: Connection, email: str, *, lock: bool = False) -> Account |
 
     :param lock: keep others from changing it until the transaction ends; on SQLite that is so in any case
     """
-    query = select(_users.email, _users.password, _users.privileges, _users.quota).where(_users.email == email)
+    query = select(_users.email, _users.password, _users.privileges, _users.quota).where(
+        _users.email == email
+    )
     row = connection.execute(query.with_for_update() if lock else query).first()
     return None if row is None else _account(*row)
 
@@ -59,6 +61,12 @@ def decoy_hash(connection: Connection, number: int) -> str | None:
     start = first + number % (last - first + 1)
     query = select(_users.password).where(_users.id >= start).order_by(_users.id).limit(1)
     return connection.execute(query).scalar()
+
+
+def has_second_factor(connection: Connection, email: str) -> bool:
+    """Tell whether a user has set up a second factor in Mail-in-a-Box."""
+    query = select(schema.mfa.c.id).join(schema.users, _users.id == schema.mfa.c.user_id)
+    return connection.execute(query.where(_users.email == email).limit(1)).first() is not None
 
 
 def any_exists(connection: Connection) -> bool:

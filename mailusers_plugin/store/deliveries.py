@@ -234,6 +234,15 @@ def count_open(
     return len(set(event_ids)) - planned + connection.execute(query).scalar_one()
 
 
+def count_failed(connection: Connection, event_ids: Sequence[str]) -> int:
+    """Return how many deliveries of some events have failed for good."""
+    return connection.execute(
+        select(func.count())
+        .select_from(schema.delivery.join(schema.event, _event.seq == _delivery.seq))
+        .where(_event.id.in_(event_ids), _delivery.state == FAILED)
+    ).scalar_one()
+
+
 def next_due(connection: Connection, implementations: Sequence[str]) -> datetime | None:
     """Return when the next pending delivery is due."""
     return connection.execute(
@@ -272,19 +281,29 @@ def listing(connection: Connection, *, unfinished_only: bool, limit: int) -> lis
 
 def retry_failed(
     connection: Connection, now: datetime, event_id: str | None = None, implementation: str | None = None
-) -> int:
+) -> list[str]:
     """Make failed deliveries pending again, from their first try on.
 
     :param event_id: only this event's
     :param implementation: only this implementation's
-    :returns: how many
+    :returns: the ids of their events, one for each delivery
     """
-    change = update(schema.delivery).where(_delivery.state == FAILED)
+    query = select(_event.id, _delivery.seq, _delivery.implementation).join(
+        schema.event, _event.seq == _delivery.seq
+    )
+    query = query.where(_delivery.state == FAILED)
     if event_id is not None:
-        change = change.where(_delivery.seq.in_(select(_event.seq).where(_event.id == event_id)))
+        query = query.where(_event.id == event_id)
     if implementation is not None:
-        change = change.where(_delivery.implementation == implementation)
-    return connection.execute(change.values(state=PENDING, attempts=0, due_at=now, updated_at=now)).rowcount
+        query = query.where(_delivery.implementation == implementation)
+    failed = connection.execute(query).all()
+    for _, seq, name in failed:
+        connection.execute(
+            update(schema.delivery)
+            .where(_delivery.seq == seq, _delivery.implementation == name)
+            .values(state=PENDING, attempts=0, due_at=now, updated_at=now)
+        )
+    return [found for found, _, _ in failed]
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, exists, func, insert, select
 
 from mailusers_plugin.events import EVENT_TYPES, Event
 from mailusers_plugin.store import schema
@@ -58,6 +58,27 @@ def after(connection: Connection, seq: int, limit: int) -> list[Entry]:
         .limit(limit)
     )
     return [Entry(*row) for row in connection.execute(query)]
+
+
+def not_taken_over(connection: Connection, limit: int) -> list[Entry]:
+    """Return the events that no deliveries were planned for, oldest first.
+
+    For databases that hold the outbox and the deliveries: there, unlike on SQLite, an event with a lower number may
+    be committed after one with a higher number.
+    """
+    query = (
+        select(_outbox.seq, _outbox.id, _outbox.type, _outbox.email, _outbox.time, _outbox.body)
+        .where(_outbox.type.in_(EVENT_TYPES), ~exists().where(schema.event.c.id == _outbox.id))
+        .order_by(_outbox.seq)
+        .limit(limit)
+    )
+    return [Entry(*row) for row in connection.execute(query)]
+
+
+def prune_taken_over(connection: Connection, before: datetime) -> None:
+    """Delete older events that deliveries were planned for; for such databases too."""
+    taken_over = exists().where(schema.event.c.id == _outbox.id)
+    connection.execute(delete(schema.outbox).where(_outbox.time < before, taken_over))
 
 
 def has_before(connection: Connection, seq: int, before: datetime) -> bool:

@@ -11,7 +11,7 @@ from mailusers_plugin.auth.authenticator import API, COOKIE, Authenticator
 from mailusers_plugin.errors import LoginRefusedError, UnavailableError
 from mailusers_plugin.models import ADMIN, Identity
 from mailusers_plugin.passwords import Passwords
-from tests.support import BOSS, CONSOLE, PASSWORD, USER, Box, Boxes, basic
+from tests.support import BOSS, CONSOLE, PASSWORD, USER, Box, Boxes, Client, basic
 
 INCORRECT = r"^Incorrect email address or password\.$"
 ROWS = "SELECT key_hash, email, kind, password_mark, created_at, used_at FROM mailusers_session"
@@ -249,4 +249,18 @@ async def test_too_many_logins(boxes: Boxes, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UnavailableError):
         await box.runtime.authenticator().by_password(BOSS, PASSWORD)
     assert isinstance(box.runtime.authenticator(), Authenticator)
+    assert (await box.api.get("/admin/mail/users")).status == 200
+
+
+async def test_a_second_factor_is_never_passed_over(box: Box, admin: Client) -> None:
+    """Who has set up a second factor in Mail-in-a-Box is not let in by the password alone, and is told why."""
+    insert = "INSERT INTO mfa (user_id, type, secret) SELECT id, 'totp', 'JBSWY3DPEHPK3PXP' FROM users"
+    box.sql(f"{insert} WHERE email = ?", BOSS)
+    answer = await admin.get("/admin/mail/users")
+    assert (answer.status, answer.headers["X-Reason"]) == (401, "missing-totp-token")
+    login = await admin.post("/admin/login")
+    assert login.json() == {"status": "missing-totp-token", "reason": "missing-totp-token"}
+    wrong = await box.basic(BOSS, "not the password").post("/admin/login")
+    assert wrong.json()["status"] == "invalid"
+    # The console and the system API key still work.
     assert (await box.api.get("/admin/mail/users")).status == 200

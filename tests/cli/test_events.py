@@ -34,10 +34,12 @@ def test_failed_deliveries_are_listed_and_tried_again(shell: Shell, failing: dic
     assert row["state"] == "failed"
     assert row["error"].endswith(" ended with 75: broken")
     assert f"{BOSS} -> dovecot: failed after 1: doveadm" in shell.run("events", "list").stdout
-    assert shell.run("events", "retry", "no-such-event").stdout == "0 deliveries will be tried again.\n"
-    assert shell.run("events", "retry", row["id"]).stdout == "1 deliveries will be tried again.\n"
-    # The next command that changes something finds no server, and delivers what is due.
-    shell.run("user", "quota", BOSS, "1G")
+    assert shell.run("events", "retry", "no-such-event").stdout == "0 deliveries were tried again.\n"
+    again = shell.run("events", "retry", row["id"], **failing)
+    assert again.stdout == "1 deliveries were tried again; not all succeeded, see events list.\n"
+    assert [row["state"] for row in shell.json("events", "list")] == ["failed"]
+    # The cause is mended.
+    assert shell.run("events", "retry", row["id"]).stdout == "1 deliveries were tried again.\n"
     assert shell.json("events", "list") == []
     done = shell.json("events", "list", "--all")
     assert {row["state"] for row in done} == {"done"}
