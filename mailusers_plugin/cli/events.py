@@ -55,7 +55,9 @@ def retry(event_id: str | None, implementation: str | None, settings: Settings) 
         return len(ids), await tell_hooks(runtime, Change(tuple(ids)))
 
     count, told = run_in_box(settings, work)
-    click.echo(f"{count} deliveries were tried again{'.' if told else '; not all succeeded, see events list.'}")
+    click.echo(
+        f"{count} deliveries were tried again{'.' if told else '; not all succeeded, see events list.'}"
+    )
 
 
 @events.command()

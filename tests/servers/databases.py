@@ -54,7 +54,13 @@ def postgresql() -> Iterator[str]:
         initialise = (str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-sync")
         subprocess.run([*as_postgres, *initialise], check=True, capture_output=True, cwd="/")
         port = free_port()
-        server = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", str(binaries / "postgres"))
+        server = (
+            "setpriv",
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--clear-groups",
+            str(binaries / "postgres"),
+        )
         options = ("-D", str(data), "-h", LOOPBACK, "-p", str(port), "-k", str(data))
         with _running([*server, *options], port, data.parent / "log"):
             yield f"postgresql+psycopg://postgres@{LOOPBACK}:{port}/postgres"
@@ -65,9 +71,16 @@ def mariadb() -> Iterator[str]:
     """Run MariaDB; give the SQLAlchemy URL of an empty database."""
     with _folder("mysql") as data:
         initialise = ("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={data}")
-        subprocess.run([*initialise, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
+        subprocess.run(
+            [*initialise, "--auth-root-authentication-method=normal"], check=True, capture_output=True
+        )
         port = free_port()
-        options = (f"--datadir={data}", f"--socket={data}/sock", f"--port={port}", f"--bind-address={LOOPBACK}")
+        options = (
+            f"--datadir={data}",
+            f"--socket={data}/sock",
+            f"--port={port}",
+            f"--bind-address={LOOPBACK}",
+        )
         command = ["mariadbd", "--no-defaults", "--user=mysql", *options]
         with _running(command, port, data.parent / "log"):
             create = "CREATE DATABASE mail CHARACTER SET utf8mb4"
