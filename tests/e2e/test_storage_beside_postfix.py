@@ -174,7 +174,7 @@ def fill(box: Box) -> None:
     box.add_alias("info@example.com", ADDRESS)
     box.execute("INSERT INTO auto_aliases (source, destination) VALUES ('abuse@example.com', ?)", BOSS)
     box.execute(
-        "INSERT INTO mfa (user_id, type, secret, label) VALUES (1, 'totp', 'JBSWY3DPEHPK3PXP', 'phone')"
+        "INSERT INTO mfa (user_id, type, secret, label) VALUES (2, 'totp', 'JBSWY3DPEHPK3PXP', 'phone')"
     )
 
 
