@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def make_panel(settings: Settings) -> Panel:
     mail_users = next(handle for handle in handles if isinstance(handle, MailUsers))
     entries = tuple(modules.hook.adminpanel_navigation(app=app))
     app.settings["panel_navigation"] = entries
-    app.add_handlers(".*", [(r"/", RedirectHandler, {"url": mail_users.url, "permanent": False})])
+    to_users = {"url": mail_users.url, "permanent": False}
+    prefix = re.escape(settings.prefix)
+    app.add_handlers(".*", [(rf"(?:{prefix})?/?$", RedirectHandler, to_users)])
     return Panel(app, mail_users, entries)
 
 

@@ -321,3 +321,17 @@ async def test_set_up_is_still_to_be_done(box: Box) -> None:
     await box.add(BOSS, ("admin",))
     assert (await box.basic(BOSS).get(USERS)).status == 200
     assert not box.handle.first_run.open
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+async def test_a_browsers_form_from_another_site_is_refused(
+    box: Box, admin: Client, user: str, site: str, status: int
+) -> None:
+    """A browser that remembers a Basic password does not let another site use it; reading is as it was."""
+    browser = admin.sending(Sec_Fetch_Site=site)
+    answer = await browser.post("/admin/mail/users/quota", email=user, quota="1G")
+    assert answer.status == status
+    assert (await box.service.account(user)).quota == ("1G" if status == 200 else "0")
+    assert (await browser.get("/admin/mail/users")).status == 200
