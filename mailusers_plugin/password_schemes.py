@@ -69,7 +69,7 @@ def as_bytes(secret: str | bytes) -> bytes:
     return secret.encode() if isinstance(secret, str) else secret
 
 
-class _Scheme(uh.MinimalHandler):
+class _Scheme(uh.MinimalHandler):  # type: ignore[misc]  # passlib publishes no types
     """A scheme with ``{PREFIX}`` in front of what :meth:`matches` understands."""
 
     prefix: ClassVar[str] = ""
