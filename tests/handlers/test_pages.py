@@ -60,7 +60,7 @@ async def test_sizes_stand_with_their_percentage(box: Box, browser: Client) -> N
     box.runtime.refresh_usage()
     answer = await browser.get(USERS)
     assert 'title="9,437,184 bytes">9.0M</span>' in answer.text
-    assert "90% nearly full" in words(answer)
+    assert "90% filling up" in words(answer)
     assert '<progress aria-hidden="true" max="100" value="90.0">' in answer.text
 
 
