@@ -80,6 +80,7 @@ class Dispatcher:
         self._loop_task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
+        self._subscribing = asyncio.Lock()
         self._pruned_at: datetime | None = None
         # Up to here in the outbox. Only to save reading: an event is taken over once, by its id.
         self._planned = 0
@@ -91,9 +92,12 @@ class Dispatcher:
 
     async def subscribe(self) -> None:
         """Make sure that a change made from now on is delivered to every registered implementation."""
-        wanted = self._manager.take_changes()
-        if wanted:
-            await self._state.write(deliveries.subscribe, wanted, datetime.now(UTC))
+        # Who comes while another is at it must not go on before that is stored.
+        async with self._subscribing:
+            wanted = self._manager.changes()
+            if wanted:
+                await self._state.write(deliveries.subscribe, wanted, datetime.now(UTC))
+                self._manager.forget_changes(wanted)
 
     async def start(self) -> None:
         """Begin to deliver, first what a dead process left behind."""

@@ -72,10 +72,15 @@ class HookManager(pluggy.PluginManager):
                 ) from error
             self.register(plugin, entry.name)
 
-    def take_changes(self) -> dict[str, set[str]]:
-        """Return the hooks of implementations that came since the last call."""
-        changed, self._changed = self._changed, set()
-        return {name: set(hooks) for name, hooks in self.implementations().items() if name in changed}
+    def changes(self) -> dict[str, set[str]]:
+        """Return the hooks of implementations that are new."""
+        if not self._changed:
+            return {}
+        return {name: set(hooks) for name, hooks in self.implementations().items() if name in self._changed}
+
+    def forget_changes(self, names: Iterable[str]) -> None:
+        """Take implementations for known from now on."""
+        self._changed.difference_update(names)
 
     def implementations(self) -> dict[str, list[str]]:
         """Return the hooks for events that each implementation has."""

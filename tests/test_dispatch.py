@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mailusers_plugin import hookimpl
-from mailusers_plugin.errors import VetoError
+from mailusers_plugin.errors import UnavailableError, VetoError
 from mailusers_plugin.events import Event, PasswordChanged, UserAdded
 from mailusers_plugin.store import deliveries
 from tests.recorders import SOON, Another, Plain, Recorder, states
@@ -258,3 +258,26 @@ async def test_only_hooks_that_it_has(boxes: Boxes) -> None:
     assert recorder.types == ["UserAdded"]
     assert len(await states(box, "Recorder")) == 1
     assert PasswordChanged.hook not in dir(Recorder)
+
+
+async def test_registration_is_not_lost_when_it_cannot_be_stored(
+    boxes: Boxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the registration cannot be stored no change is made; then the implementation is told of the next one."""
+    box = await boxes.open()
+    await box.add(USER)
+    await box.delivered()
+    recorder = Recorder()
+    box.handle.pm.register(recorder)
+
+    async def fail(*_: object) -> None:
+        raise UnavailableError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(box.runtime.state, "write", fail)
+        with pytest.raises(UnavailableError):
+            await box.service.set_quota(CONSOLE, USER, "1G")
+    await box.service.set_quota(CONSOLE, USER, "2G")
+    await box.delivered()
+    (event,) = recorder.events
+    assert event.as_dict()["old_quota"] == "0"

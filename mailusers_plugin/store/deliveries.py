@@ -156,6 +156,8 @@ def _due(implementation: str, now: datetime) -> Select[Any]:
             _delivery.due_at <= now,
             _delivery.implementation == implementation,
             or_(_delivery.lease_until.is_(None), _delivery.lease_until < now),
+            # A newer version of the plugin may have written a type that only it can deliver.
+            _event.type.in_(EVENT_TYPES),
             ~blocked,
         )
         .order_by(_delivery.due_at, _delivery.seq)
