@@ -77,7 +77,7 @@ def test_mail_in_a_box_command_line(panel: PanelProcess) -> None:
 
 
 def test_curl_with_a_body_on_get_and_unencoded_characters(panel: PanelProcess) -> None:
-    """curl's ways of sending parameters work: a GET with -d, --json, -F, and addresses as they are typed."""
+    """Curl's ways of sending parameters work: a GET with -d, --json, -F, and addresses as they are typed."""
 
     def curl(*arguments: str) -> str:
         command = ["curl", "--silent", "--show-error", "--user", f"{api_key(panel)}:", *arguments]
