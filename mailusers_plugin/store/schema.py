@@ -131,15 +131,23 @@ usage = Table(
     Column("checked_at", UTCDateTime, nullable=False),
 )
 
+
+def _stored_event() -> tuple[Column[Any], ...]:
+    """Return the columns in which an event is kept, in the outbox and behind it."""
+    return (
+        Column("seq", SERIAL, primary_key=True, autoincrement=True),
+        Column("id", String(32), nullable=False),
+        Column("type", String(64), nullable=False),
+        Column("email", Address, nullable=False),
+        Column("time", UTCDateTime, nullable=False),
+        Column("body", Text, nullable=False),
+    )
+
+
 outbox = Table(
     PREFIX + "outbox",
     ours,
-    Column("seq", SERIAL, primary_key=True, autoincrement=True),
-    Column("id", String(32), nullable=False),
-    Column("type", String(64), nullable=False),
-    Column("email", Address, nullable=False),
-    Column("time", UTCDateTime, nullable=False),
-    Column("body", Text, nullable=False),
+    *_stored_event(),
     UniqueConstraint("id", name=PREFIX + "outbox_id"),
     sqlite_autoincrement=True,
 )
@@ -147,12 +155,7 @@ outbox = Table(
 event = Table(
     PREFIX + "event",
     state,
-    Column("seq", SERIAL, primary_key=True, autoincrement=True),
-    Column("id", String(32), nullable=False),
-    Column("type", String(64), nullable=False),
-    Column("email", Address, nullable=False),
-    Column("time", UTCDateTime, nullable=False),
-    Column("body", Text, nullable=False),
+    *_stored_event(),
     UniqueConstraint("id", name=PREFIX + "event_id"),
     sqlite_autoincrement=True,
 )
