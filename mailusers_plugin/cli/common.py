@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from mailusers_plugin.errors import ConfigurationError
 from mailusers_plugin.models import Actor, Change
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
@@ -65,8 +66,17 @@ def actor() -> Actor:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
-    """Open the box for one command."""
+async def open_runtime(settings: Settings, *, make: bool = False) -> AsyncIterator[Runtime]:
+    """Open the box for one command.
+
+    :param make: make the box where there is none; otherwise a mistyped folder is an error, not a new box
+    :raises ConfigurationError: if there is no box
+    """
+    if not make and not settings.database and not settings.database_path.exists():
+        raise ConfigurationError(
+            f"There is no box in {settings.storage_root}. Name another folder with --storage-root, or make a box "
+            "with 'mailusers serve' or 'mailusers user add'."
+        )
     # What fails is said once, by the error; a hook's own trouble is in 'mailusers events list'.
     set_up_logging(logging.CRITICAL)
     runtime = await asyncio.to_thread(Runtime, settings)
@@ -76,15 +86,16 @@ async def open_runtime(settings: Settings) -> AsyncIterator[Runtime]:
         await runtime.stop()
 
 
-def run_in_box(settings: Settings, work: Callable[[Runtime], Awaitable[T]]) -> T:
+def run_in_box(settings: Settings, work: Callable[[Runtime], Awaitable[T]], *, make: bool = False) -> T:
     """Open the box, do something in it, close it.
 
+    :param make: make the box where there is none
     :param work: gets the opened box
     :raises MailUsersError: what the work raises, or opening
     """
 
     async def run() -> T:
-        async with open_runtime(settings) as runtime:
+        async with open_runtime(settings, make=make) as runtime:
             return await work(runtime)
 
     return asyncio.run(run())
@@ -103,9 +114,12 @@ async def tell_hooks(runtime: Runtime, change: Change) -> bool:
     return ended and not await runtime.state.read(deliveries.count_failed, change.event_ids)
 
 
-def change_in_box(settings: Settings, work: Callable[[Runtime, Actor], Coroutine[Any, Any, Change]]) -> None:
+def change_in_box(
+    settings: Settings, work: Callable[[Runtime, Actor], Coroutine[Any, Any, Change]], *, make: bool = False
+) -> None:
     """Make a change and see that the hooks are told: by the server where one runs, else from here.
 
+    :param make: make the box where there is none
     :param work: makes the change
     :raises MailUsersError: what the work raises, or opening
     """
@@ -118,7 +132,7 @@ def change_in_box(settings: Settings, work: Callable[[Runtime, Actor], Coroutine
                 err=True,
             )
 
-    run_in_box(settings, run)
+    run_in_box(settings, run, make=make)
 
 
 def print_json(value: Any) -> None:

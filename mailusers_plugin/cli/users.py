@@ -77,7 +77,9 @@ def add(email: str, admin: bool, quota: str | None, password_stdin: bool, settin
     password = _password(password_stdin)
     privileges = (ADMIN,) if admin else ()
     change_in_box(
-        settings, lambda runtime, actor: runtime.service.add(actor, email, password, privileges, quota)
+        settings,
+        lambda runtime, actor: runtime.service.add(actor, email, password, privileges, quota),
+        make=True,
     )
     click.echo("mail user added")
 
