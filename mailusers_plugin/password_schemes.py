@@ -39,6 +39,7 @@ ARGON2_TIME_COST: Final = 2
 ARGON2_PARALLELISM: Final = 1
 """OWASP's minimum for Argon2id. More memory can exceed Dovecot's ``vsz_limit``, which fails log-ins silently."""
 
+_BCRYPT: Final = re.compile(r"\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}", re.ASCII)
 _SALT_CHARACTERS: Final = string.ascii_letters + string.digits + "./"
 _CRYPT_DATA_BYTES: Final = 32768
 """``sizeof(struct crypt_data)`` in libxcrypt."""
@@ -165,6 +166,9 @@ class _Md5Crypt(_Crypt):
 
 def bcrypt_matches(secret: bytes, stored: str) -> bool:
     """Verify a bcrypt hash as crypt(3) does, which reads the first 72 bytes and no more."""
+    if not _BCRYPT.fullmatch(stored):
+        # bcrypt before 4.3 does not raise but panics.
+        return False
     try:
         return bcrypt.checkpw(secret[:BCRYPT_MAX_BYTES], stored.encode())
     except ValueError:
