@@ -28,6 +28,7 @@ from mailusers_plugin.settings import NAMES, Settings
 
 _log = logging.getLogger("mailusers_plugin.access")
 
+_MAX_PORT: Final = 65535
 _MAX_BODY_BYTES: Final = 1024 * 1024
 _DRAIN_SECONDS: Final = 30.0
 _NAME: Final = "mailusers"
@@ -93,8 +94,11 @@ class Server:
         :raises ConfigurationError: if the port cannot be had, or as :func:`make_panel`
         """
         host, _, port = settings.listen.rpartition(":")
-        if not host or not port.isdigit():
-            raise ConfigurationError(f"listen must be HOST:PORT, not {settings.listen!r}.")
+        # The resolver would take a greater number for another port, by its lower 16 bits.
+        if not host or not (port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
+            raise ConfigurationError(
+                f"listen must be HOST:PORT, the port at most {_MAX_PORT}, not {settings.listen!r}."
+            )
         try:
             self._sockets = bind_sockets(int(port), host.strip("[]"))
         except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.support import Shell
 from tests.servers.clients import wait_until
 from tests.servers.panel import PanelProcess
 from tests.servers.ports import LOOPBACK
@@ -94,6 +95,16 @@ def test_the_other_one_of_two_says_that_the_port_is_taken(panel: PanelProcess, t
     )
     assert result.returncode == 1
     assert "Choose another with --listen." in result.stderr
+
+
+@pytest.mark.parametrize(
+    "listen", ["localhost", ":8080", f"{LOOPBACK}:", f"{LOOPBACK}:99999", f"{LOOPBACK}:http"]
+)
+def test_an_impossible_address_is_named(shell: Shell, listen: str) -> None:
+    """What is not a host and a port is refused before anything listens, and named."""
+    result = shell.run("serve", "--listen", listen)
+    assert result.exit_code == 1
+    assert repr(listen) in result.stderr
 
 
 def test_systemd_is_told(tmp_path: Path) -> None:
