@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from mailusers_plugin.models import ADMIN, Actor
+from mailusers_plugin.models import ADMIN, Actor, Sample
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
+from mailusers_plugin.store import samples
 from mailusers_plugin.validation import quota_bytes
 
 _ACTOR: Final = Actor(None, "setup")
@@ -39,6 +42,14 @@ _ARCHIVED: Final[tuple[tuple[str, str, float], ...]] = (
     ("former.intern@example.org", "500M", 0.02),
 )
 _FROM_BEFORE_US: Final = "oldtimer@example.com"
+# So that there is something to search, to sort and to turn pages in.
+_GIVEN: Final = (
+    *("alex", "bea", "chris", "dana", "eli", "fay", "gus", "hana", "ivo", "jo"),
+    *("kim", "lea", "max", "nora", "otto", "pia", "quin", "rosa", "sam", "tess"),
+)
+_FAMILY: Final = ["archer", "baker", "cook", "dyer", "fisher"]
+_LARGE_DOMAINS: Final = ("school.example.com", "school.example.com", "sports.example.org", "example.org")
+_MONTHS: Final = 9
 
 
 def make_demo(settings: Settings, say: Callable[[str], None]) -> None:
@@ -55,18 +66,53 @@ def make_demo(settings: Settings, say: Callable[[str], None]) -> None:
 async def _fill(settings: Settings, password: str) -> None:
     runtime = Runtime(settings)
     try:
-        for email, quota, used in (*_USERS, *_ARCHIVED):
-            privileges = (ADMIN,) if email in (_ADMINISTRATOR, "accounts@example.org") else ()
-            chosen = password if email == _ADMINISTRATOR else secrets.token_urlsafe(12)
-            await runtime.service.add(_ACTOR, email, chosen, privileges, quota)
-            if used is not None:
-                _make_mailbox(Path(runtime.mailboxes.path(email)), quota, used)
+        # All at once, so that passwords are hashed side by side and the changes are committed together.
+        users = (*_USERS, *_ARCHIVED, *_crowd())
+        await asyncio.gather(*(_add(runtime, password, *user) for user in users))
         for email, _, _ in _ARCHIVED:
             await runtime.service.archive(Actor(_ADMINISTRATOR, "cookie"), email)
         _make_mailbox(Path(runtime.mailboxes.path(_FROM_BEFORE_US)), "0", 96.0)
         await asyncio.to_thread(runtime.refresh_usage)
+        await runtime.state.write(samples.add, _past(await runtime.state.read(samples.now, _today())))
     finally:
         await runtime.stop()
+
+
+async def _add(runtime: Runtime, password: str, email: str, quota: str, used: float | None) -> None:
+    privileges = (ADMIN,) if email in (_ADMINISTRATOR, "accounts@example.org") else ()
+    chosen = password if email == _ADMINISTRATOR else secrets.token_urlsafe(12)
+    await runtime.service.add(_ACTOR, email, chosen, privileges, quota)
+    if used is not None:
+        await asyncio.to_thread(_make_mailbox, Path(runtime.mailboxes.path(email)), quota, used)
+
+
+def _crowd() -> Iterator[tuple[str, str, float]]:
+    """Yield many more users, the same each time."""
+    # No secret: made-up users.
+    chance = random.Random(1)  # noqa: S311  # nosec B311
+    for family in _FAMILY:
+        for given in _GIVEN:
+            email = f"{given}.{family}@{chance.choice(_LARGE_DOMAINS)}"
+            yield email, chance.choice(("1G", "2G", "2G", "5G", "10G")), min(chance.expovariate(4), 0.99)
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _past(today: Sample) -> Iterator[Sample]:
+    """Yield samples of the months before, with a week in which nobody took any."""
+    days = 30 * _MONTHS
+    for ago in range(days, 0, -1):
+        if not 100 <= ago < 107:
+            share = 1 - 0.7 * ago / days + 0.02 * math.sin(ago / 9)
+            yield Sample(
+                today.day - timedelta(days=ago),
+                round(today.active * share),
+                today.archived,
+                round(today.box_bytes * share**2),
+                round(today.measured * share),
+            )
 
 
 def _make_mailbox(folder: Path, quota: str, used: float) -> None:
@@ -75,5 +121,5 @@ def _make_mailbox(folder: Path, quota: str, used: float) -> None:
         (folder / name).mkdir(parents=True)
     limit = quota_bytes(quota) or 0
     size = int(used * limit) if limit else int(used * _MIB)
-    count = size // random.randint(20_000, 90_000)  # noqa: S311
+    count = size // 50_000
     (folder / "maildirsize").write_text(f"{limit}S\n{size} {count}\n", encoding="ascii")

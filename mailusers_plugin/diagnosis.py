@@ -9,12 +9,13 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Final
 
+from mailusers_plugin import refresh_check
 from mailusers_plugin.errors import MailUsersError
 from mailusers_plugin.mailserver.postfix import Postfix
 from mailusers_plugin.models import ADMIN
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
-from mailusers_plugin.store import accounts, deliveries, sharing
+from mailusers_plugin.store import accounts, deliveries, planning, sharing
 from mailusers_plugin.store.box import journal_mode
 
 _STALE: Final = timedelta(days=7)
@@ -77,7 +78,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         return
     try:
         yield ok("box", f"{settings.storage_root} opens, and the hooks are in order.")
-        for look in (_accounts, _key, _mail_store, _packages, _password_scheme, _hooks, _postfix):
+        for look in (_accounts, _key, _mail_store, _packages, _password_scheme, _usage, _hooks, _postfix):
             yield from _guarded(look, runtime)
     finally:
         runtime.close()
@@ -181,6 +182,11 @@ def _dovecot_user(runtime: Runtime) -> Iterator[Finding]:
         yield ok("dovecot", "It runs and knows this box's users.")
 
 
+def _usage(runtime: Runtime) -> Iterator[Finding]:
+    for found in refresh_check.look(runtime.usage, runtime.database, runtime.settings, runtime.doveadm):
+        yield Finding(Level(found.level), "sizes", found.says, found.advice)
+
+
 def _hooks(runtime: Runtime) -> Iterator[Finding]:
     counts = runtime.state.read_now(deliveries.counts)
     if failed := counts.get(deliveries.FAILED):
@@ -192,7 +198,7 @@ def _hooks(runtime: Runtime) -> Iterator[Finding]:
     else:
         yield ok("hooks", f"No delivery has failed; {counts.get(deliveries.PENDING, 0)} are under way.")
     here = runtime.manager.implementations()
-    for name, seen_at in runtime.state.read_now(deliveries.subscriptions).items():
+    for name, seen_at in runtime.state.read_now(planning.subscriptions).items():
         if name not in here and datetime.now(UTC) - seen_at > _STALE:
             yield warning(
                 "hooks",
@@ -203,7 +209,7 @@ def _hooks(runtime: Runtime) -> Iterator[Finding]:
 
 def _postfix(runtime: Runtime) -> Iterator[Finding]:
     postfix = Postfix(runtime.settings.postfix_config)
-    if not runtime.database.is_sqlite or not postfix.installed:
+    if not runtime.database.is_sqlite or not postfix.is_set_up():
         return
     path = runtime.settings.database_path
     state = postfix.inspect(path)
@@ -254,7 +260,7 @@ def mend(settings: Settings, *, write_ahead_log: bool) -> Iterator[str]:
         if not runtime.database.is_sqlite:
             return
         path = settings.database_path
-        if postfix.installed:
+        if postfix.is_set_up():
             state = postfix.inspect(path)
             if state.reads_us and not state.is_patient:
                 postfix.mend(path)

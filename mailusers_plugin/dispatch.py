@@ -9,38 +9,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-import socket
-import uuid
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
+from mailusers_plugin import owners
 from mailusers_plugin.errors import MailUsersError, UnavailableError, VetoError
 from mailusers_plugin.hook_calls import HookManager, HookTimeoutError, call
+from mailusers_plugin.measures import DELIVERED, FAILED, TOO_SLOW, Measures
 from mailusers_plugin.models import AddRequest
-from mailusers_plugin.store import deliveries, outbox
+from mailusers_plugin.store import backlog, clock, deliveries, ended, outbox, planning
 from mailusers_plugin.store.database import Database
 from mailusers_plugin.store.deliveries import Delivery
+from mailusers_plugin.texts import N_
 
 _log = logging.getLogger("mailusers_plugin.dispatch")
 
 _POLL_SECONDS: Final = 1.0
 """How soon a change made by another process is noticed."""
 _PLAN_AT_ONCE: Final = 500
+_PLAN_AGAIN_SECONDS: Final = 0.02
+"""How soon events are looked at again that waited for another process to plan an earlier one."""
 _CALLS_AT_ONCE: Final = 4
 """For each implementation. A plain one that hangs keeps its place until its thread ends."""
-_LEASE_MARGIN: Final = timedelta(seconds=15)
+_LEASE_MARGIN_SECONDS: Final = 15.0
 _MAX_BACKOFF_SECONDS: Final = 3600.0
-_PRUNE_EVERY: Final = timedelta(hours=1)
+_TAKE_OVER_SECONDS: Final = 2.0
+"""How often it is looked whether another process of this machine has died."""
+_PRUNE_SECONDS: Final = 3600.0
+_PRUNE_AT_ONCE: Final = 1000
+_PRUNE_MORE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 5.0
 _TROUBLE_SECONDS: Final = 5.0
-
-_alive: set[str] = set()
-"""The dispatchers of this process, so that one does not take another's leases for those of a dead process."""
+_STORE_AGAIN_SECONDS: Final = 1.0
+_ERROR_LENGTH: Final = 1000
 
 
 class Dispatcher:
@@ -56,6 +62,8 @@ class Dispatcher:
         attempts: int = 10,
         backoff_seconds: float = 1.0,
         keep_days: float = 30.0,
+        measures: Measures | None = None,
+        audited: bool = True,
     ) -> None:
         """Take what it works with; nothing runs before :meth:`start`.
 
@@ -65,6 +73,8 @@ class Dispatcher:
         :param attempts: how often a delivery is tried
         :param backoff_seconds: pause after the first failure; it doubles each time, up to an hour
         :param keep_days: how long delivered events are kept
+        :param measures: where calls are counted
+        :param audited: whether the audit trail is kept
         """
         self._database = database
         self._state = state
@@ -73,17 +83,22 @@ class Dispatcher:
         self._attempts = attempts
         self._backoff_seconds = backoff_seconds
         # Longer than anything stays in the outbox, so that no event is taken over a second time.
-        self._keep = max(timedelta(days=keep_days), 24 * _PRUNE_EVERY)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._keep = max(timedelta(days=keep_days), timedelta(seconds=24 * _PRUNE_SECONDS))
+        self._measures = measures or Measures()
+        self._audited = audited
+        self._owner = owners.new_owner()
         self._busy: Counter[str] = Counter()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._subscribing = asyncio.Lock()
-        self._pruned_at: datetime | None = None
+        self._take_over_at = self._prune_at = float("-inf")
+        self._held: set[str] = set()
+        self._suspects = 0
         # Up to here in the outbox. Only to save reading: an event is taken over once, by its id.
         self._planned = 0
+        self._files = self._files_seen()
 
     @property
     def running(self) -> bool:
@@ -95,15 +110,22 @@ class Dispatcher:
         # Who comes while another is at it must not go on before that is stored.
         async with self._subscribing:
             wanted = self._manager.changes()
-            if wanted:
-                await self._state.write(deliveries.subscribe, wanted, datetime.now(UTC))
-                self._manager.forget_changes(wanted)
+            if not wanted:
+                return
+            if self._state is self._database:
+                # What happened before is for those who were there before.
+                await self._plan()
+                await self._state.write(planning.subscribe, wanted)
+            else:
+                position = await self._database.read(outbox.position)
+                await self._state.write(planning.subscribe, wanted, position)
+            self._manager.forget_changes(wanted)
 
     async def start(self) -> None:
         """Begin to deliver, first what a dead process left behind."""
         if self._loop_task is not None:
             return
-        _alive.add(self._owner)
+        owners.enlist(self._owner)
         self._loop_task = asyncio.create_task(self._run(), name="mailusers-dispatch")
         await self.subscribe()
 
@@ -122,7 +144,14 @@ class Dispatcher:
         await asyncio.gather(*self._deliveries, return_exceptions=True)
         with suppress(UnavailableError):
             await self._state.write(deliveries.release, [self._owner])
-        _alive.discard(self._owner)
+        owners.retire(self._owner)
+
+    async def backlog(self) -> Sequence[backlog.Waiting]:
+        """Return what every implementation has not been told yet.
+
+        :raises UnavailableError: if the database is away
+        """
+        return await self._state.read(backlog.waiting)
 
     def notify(self) -> None:
         """Say that an event was committed, so that its first delivery starts at once."""
@@ -165,61 +194,105 @@ class Dispatcher:
     async def _turn(self) -> float:
         """Start what is due; return how long nothing else will be."""
         await self.subscribe()
-        await self._plan()
+        pause = _PLAN_AGAIN_SECONDS if await self._plan() else _POLL_SECONDS
         await self._tidy()
         free = {
             name: _CALLS_AT_ONCE - self._busy[name]
             for name in self._manager.implementations()
-            if self._busy[name] < _CALLS_AT_ONCE
+            if self._busy[name] < _CALLS_AT_ONCE and name not in self._held
         }
-        due_at = await self._state.read(deliveries.next_due, list(free))
-        now = datetime.now(UTC)
-        if due_at is None:
-            return _POLL_SECONDS
-        if due_at > now:
-            return min(_POLL_SECONDS, (due_at - now).total_seconds())
-        until = now + timedelta(seconds=self._timeout_seconds) + _LEASE_MARGIN
-        for delivery in await self._state.write(deliveries.claim, free, self._owner, now, until):
+        due = await self._state.read(deliveries.next_due, list(free), self._owner)
+        if due is None or due > 0:
+            return pause if due is None else min(pause, due)
+        lease_seconds = self._timeout_seconds + _LEASE_MARGIN_SECONDS
+        claimed = await self._state.write(
+            deliveries.claim, free, self._owner, lease_seconds, with_suspect=not self._suspects
+        )
+        for delivery in claimed:
             self._busy[delivery.implementation] += 1
+            self._suspects += delivery.suspect
             task = asyncio.create_task(self._deliver(delivery))
             self._deliveries.add(task)
             task.add_done_callback(self._deliveries.discard)
-        return _POLL_SECONDS
+        return pause
 
-    async def _plan(self) -> None:
-        """Take over new events from the outbox."""
-        while entries := await self._new_entries():
-            await self._state.write(deliveries.plan, entries)
-            self._planned = entries[-1].seq
+    async def _plan(self) -> bool:
+        """Take over new events from the outbox.
 
-    async def _new_entries(self) -> list[outbox.Entry]:
+        :returns: whether some wait for another process to take over earlier ones
+        """
         if self._state is self._database:
-            return await self._database.read(outbox.not_taken_over, _PLAN_AT_ONCE)
-        return await self._database.read(outbox.after, self._planned, _PLAN_AT_ONCE)
+            while True:
+                taken = await self._database.write(planning.take_over, _PLAN_AT_ONCE, audited=self._audited)
+                if taken.waits or taken.planned < _PLAN_AT_ONCE:
+                    return taken.waits
+        await self._notice_restored()
+        while entries := await self._database.read(outbox.after, self._planned, _PLAN_AT_ONCE):
+            await self._state.write(planning.plan, entries, audited=self._audited)
+            self._planned = entries[-1].seq
+        return False
+
+    async def _notice_restored(self) -> None:
+        """Begin anew where a backup was put in place of a file: its numbers begin again further down."""
+        seen = await asyncio.to_thread(self._files_seen)
+        if seen == self._files:
+            return
+        replaced = seen[1:] != self._files[1:]
+        position = await self._database.read(outbox.position)
+        if replaced or position < self._planned:
+            self._planned = 0
+            wanted = self._manager.implementations()
+            await self._state.write(planning.begin_anew, wanted, position)
+        self._files = seen
+
+    def _files_seen(self) -> tuple[int, int, int]:
+        changes = self._database.foreign_changes()
+        return changes, self._database.replacements, self._state.replacements
 
     async def _tidy(self) -> None:
-        """Now and then take over from dead processes and delete what is old."""
-        now = datetime.now(UTC)
-        first = self._pruned_at is None
-        if self._pruned_at is not None and now - self._pruned_at < _PRUNE_EVERY:
-            return
-        self._pruned_at = now
-        if first:
-            owners = await self._state.read(deliveries.lease_owners)
-            dead = [owner for owner in owners if _is_dead(owner)]
-            if dead:
-                await self._state.write(deliveries.release, dead)
-        await self._state.write(deliveries.prune, now - self._keep)
-        # What was handed on long ago goes. Only where there is something: each commit here may hinder Postfix.
-        before = now - _PRUNE_EVERY
-        if self._state is self._database:
-            await self._database.write(outbox.prune_taken_over, before)
-        elif await self._database.read(outbox.has_before, self._planned, before):
+        """Now and then take over from dead processes and delete what is old. It does no harm if all processes do it."""
+        now = time.monotonic()
+        if now >= self._take_over_at:
+            self._take_over_at = now + _TAKE_OVER_SECONDS
+            await self._take_over_from_dead()
+        if now >= self._prune_at:
+            self._prune_at = now + _PRUNE_SECONDS
+            await self._prune()
+
+    async def _take_over_from_dead(self) -> None:
+        leasing = await self._state.read(deliveries.lease_owners)
+        dead = [owner for owner in leasing if owners.is_dead(owner)]
+        failed: list[str] = []
+        if dead:
+            failed += await self._state.write(ended.take_from_dead, dead, self._backoff_seconds)
+        if leasing - {self._owner, *dead}:
+            failed += await self._state.write(ended.take_from_silent, self._owner, self._backoff_seconds)
+        for which in failed:
+            _log.error(
+                "%s: the server has ended during this call again and again. That module is not called any more. "
+                "Mend it, then run 'mailusers events retry'.",
+                which,
+            )
+        self._held = await self._state.read(ended.held, list(self._manager.implementations()))
+
+    async def _prune(self) -> None:
+        now = await self._state.read(clock.now)
+        # What was handed on long ago goes, the outbox first: should the process end in between, or the clock be wrong
+        # by years, no event is in there that is not known here any more, and would be taken for a new one. Only where
+        # there is something: each commit here may hinder Postfix.
+        before = now - timedelta(seconds=_PRUNE_SECONDS)
+        if self._state is not self._database and await self._database.read(
+            outbox.has_before, self._planned, before
+        ):
             await self._database.write(outbox.prune, self._planned, before)
+        if await self._state.write(deliveries.prune, now - self._keep, _PRUNE_AT_ONCE) == _PRUNE_AT_ONCE:
+            # Deliveries do not wait until all is gone.
+            self._prune_at = time.monotonic() + _PRUNE_MORE_SECONDS
 
     async def _deliver(self, delivery: Delivery) -> None:
         name = delivery.implementation
         error: str | None = None
+        outcome = FAILED
         try:
             implementation = self._manager.implementation(name, delivery.event.hook)
             if implementation is None:
@@ -231,35 +304,51 @@ class Dispatcher:
                     self._timeout_seconds,
                     on_end=lambda: self._give_back(name),
                 )
+            outcome = DELIVERED
         except HookTimeoutError:
+            outcome = TOO_SLOW
             error = f"It did not end within {self._timeout_seconds:g} seconds."
             _log.error("%s was too slow with %s %s", name, delivery.event.type, delivery.event.id)
         except MailUsersError as raised:
-            error = raised.message[:1000]
+            error = _storable(raised.message)
             _log.warning("%s failed with %s %s: %s", name, delivery.event.type, delivery.event.id, error)
         except Exception as raised:
-            error = f"{type(raised).__name__}: {raised}"[:1000]
+            error = _storable(f"{type(raised).__name__}: {raised}")
             _log.error("%s failed with %s %s", name, delivery.event.type, delivery.event.id, exc_info=raised)
+        self._measures.delivery(name, delivery.event.hook, outcome)
         await self._finish(delivery, error)
 
     async def _finish(self, delivery: Delivery, error: str | None) -> None:
-        now = datetime.now(UTC)
-        retry_at = None
+        retry_seconds = None
         if error is not None and delivery.attempts + 1 < self._attempts:
             seconds = min(self._backoff_seconds * 2**delivery.attempts, _MAX_BACKOFF_SECONDS)
             # Jitter keeps many failed deliveries from coming back all at once.
-            retry_at = now + timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311
-        try:
-            await self._state.write(deliveries.finish, delivery, now, error=error, retry_at=retry_at)
-        except UnavailableError as trouble:
-            # The lease runs out and the event is delivered again: at least once is what is promised.
-            _log.warning("The outcome of a delivery could not be stored: %s", trouble)
+            retry_seconds = seconds * random.uniform(0.75, 1.25)  # noqa: S311  # nosec B311
+        told = False
+        while True:
+            try:
+                await self._state.write(deliveries.finish, delivery, error=error, retry_seconds=retry_seconds)
+                break
+            except UnavailableError as trouble:
+                # Should the process end before this is stored, the event is delivered again: at least once is what is
+                # promised. While it lives it need not come to that.
+                if not told:
+                    _log.warning("The outcome of a delivery could not be stored yet: %s", trouble)
+                    told = True
+                await asyncio.sleep(_STORE_AGAIN_SECONDS)
+        self._suspects -= delivery.suspect
         self._progress.set()
         self._wake.set()
 
     def _give_back(self, name: str) -> None:
         self._busy[name] -= 1
         self._wake.set()
+
+
+def _storable(text: str) -> str:
+    """Return what every database takes: no NUL, no half of a character, and not too long."""
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return clean.replace("\0", "\\0")[:_ERROR_LENGTH]
 
 
 async def _wait(event: asyncio.Event, timeout_seconds: float) -> None:
@@ -286,23 +375,9 @@ async def ask_validators(manager: HookManager, request: AddRequest, timeout_seco
         except Exception as error:
             _log.error("%s failed in mailusers_validate_add", name, exc_info=error)
             raise VetoError(
-                f"The user was not added, because the module {name} could not check the request. "
-                "The server's log says why."
+                N_(
+                    "The user was not added, because the module %(module)s could not check the request. "
+                    "The server's log says why."
+                ),
+                module=name,
             ) from None
-
-
-def _is_dead(owner: str) -> bool:
-    """Tell whether a lease's owner was a process of this machine that has ended."""
-    host, _, rest = owner.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    if int(pid) == os.getpid():
-        return owner not in _alive
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

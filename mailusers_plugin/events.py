@@ -1,14 +1,15 @@
 """What happened, as told to the hooks: frozen, serialisable, and never with a secret inside.
 
-Each event class names the hook that receives it (:attr:`Event.hook`). An event is stored as JSON in the outbox
-in the same transaction as the change, so a class may gain fields with a default but may not lose or rename one.
+Each event class names the hook that receives it (:attr:`Event.hook`, empty for none). An event is stored as JSON in
+the outbox in the same transaction as the change, so a class may gain fields with a default but may not lose or rename
+one.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -31,7 +32,9 @@ class Event:
     :ivar time: when the change was made (UTC)
     :ivar actor: who made it: an address or other name, ``None`` where the caller acts for nobody
     :ivar via: how that caller was authenticated: ``cookie``, ``basic``, ``token``, ``cli`` or ``setup``
+    :ivar ip: the client's address, ``None`` where there is none, as on the command line
     :ivar email: the address whose account changed
+    :ivar request_id: of the HTTP request that asked for it, as in its answer and in the log; ``None`` where it was none
     """
 
     hook: ClassVar[str]
@@ -40,7 +43,9 @@ class Event:
     time: datetime = field(default_factory=_now)
     actor: str | None
     via: str
+    ip: str | None = None
     email: str
+    request_id: str | None = None
 
     @property
     def type(self) -> str:
@@ -49,7 +54,8 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values; times as ISO 8601 with their zone."""
-        values = asdict(self)
+        # Not by asdict(), which copies what cannot change: of many events that takes longer than to store them.
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["time"] = self.time.isoformat()
         return values
 
@@ -77,6 +83,7 @@ class UserAdded(Event):
     :ivar quota: the quota text, ``"0"`` for unlimited
     :ivar quota_bytes: the same in bytes, ``0`` for unlimited
     :ivar restored: whether the address has its archived mailbox back
+    :ivar undone: whether that is because archiving was undone, so that password and second factors are the old ones
     """
 
     hook: ClassVar[str] = "mailusers_post_add"
@@ -85,6 +92,7 @@ class UserAdded(Event):
     quota: str
     quota_bytes: int
     restored: bool
+    undone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +108,20 @@ class UserArchived(Event):
 
     privileges: tuple[str, ...]
     quota: str
+    mailbox: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurgeBegun(Event):
+    """Deleting an archived mailbox for good has begun. No hook is told: it is for the audit trail.
+
+    From then on mail is lost, also where it is never brought to its end and :class:`UserPurged` never comes.
+
+    :ivar mailbox: the directory that holds the mail
+    """
+
+    hook: ClassVar[str] = ""
+
     mailbox: str
 
 
@@ -156,14 +178,33 @@ class PrivilegesChanged(Event):
 
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.__name__: cls
-    for cls in (UserAdded, UserArchived, UserPurged, QuotaChanged, PasswordChanged, PrivilegesChanged)
+    for cls in (
+        UserAdded,
+        UserArchived,
+        PurgeBegun,
+        UserPurged,
+        QuotaChanged,
+        PasswordChanged,
+        PrivilegesChanged,
+    )
 }
 """Every event class by its name in the outbox."""
 
 
-def by(actor: Actor) -> dict[str, Any]:
-    """Return the two fields that say who made a change.
+def by(actor: Actor, email: str | None = None) -> dict[str, Any]:
+    """Return the fields that say who made a change, from where, and at whose request.
 
     :param actor: the caller
+    :param email: the address that changes; with it the event gets the id by which a repeat of the request finds out
+        that the change was made
     """
-    return {"actor": actor.name, "via": actor.via}
+    terms = actor.terms
+    found: dict[str, Any] = {
+        "actor": actor.name,
+        "via": actor.via,
+        "ip": actor.ip,
+        "request_id": terms.request_id,
+    }
+    if terms.claim is not None and email is not None:
+        found["id"] = terms.claim.event_id(email)
+    return found

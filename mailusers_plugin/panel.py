@@ -10,24 +10,34 @@ import asyncio
 import logging
 import re
 import signal
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any, Final
 
 import pluggy
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RedirectHandler, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler
 
 from mailusers_plugin import plugin
 from mailusers_plugin.errors import ConfigurationError
+from mailusers_plugin.handlers.front import FrontServer
+from mailusers_plugin.handlers.headers import PlainHandler
+from mailusers_plugin.handlers.imports import MAX_ACCEPTED_BYTES
 from mailusers_plugin.hooks import HOST_PROJECT, adminpanel
 from mailusers_plugin.plugin import MailUsers
+from mailusers_plugin.request_log import fields, harmless
 from mailusers_plugin.service_manager import notify
 from mailusers_plugin.settings import NAMES, Settings
 
 _log = logging.getLogger("mailusers_plugin.access")
 
+SWITCH_SECONDS: Final = 0.001
+"""For ``sys.setswitchinterval``: the event loop comes to its turn after 1 ms instead of 5 where another thread computes
+in Python. A request that looks two rows up waits for it up to five times."""
+HSTS_SECONDS: Final = 365 * 24 * 3600
+"""What ``hsts_seconds = -1`` means here."""
 _MAX_PORT: Final = 65535
 _MAX_BODY_BYTES: Final = 1024 * 1024
 _DRAIN_SECONDS: Final = 30.0
@@ -46,6 +56,37 @@ class Panel:
     navigation: tuple[Mapping[str, str], ...]
 
 
+class _ToUsers(PlainHandler):
+    """Leads from the panel's root to its one module."""
+
+    def initialize(self, settings: Settings, url: str) -> None:  # type: ignore[override]
+        """Take what the route's table hands over."""
+        super().initialize(settings)
+        self._url = url
+
+    def get(self) -> None:
+        """Lead there."""
+        self.redirect(self._url)
+
+    head = get
+
+
+class _NotFound(PlainHandler):
+    """Answers what is nobody's."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Ask for nothing: there is nothing."""
+
+    def prepare(self) -> None:
+        """Answer whatever verb it is."""
+        raise HTTPError(HTTPStatus.NOT_FOUND)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Say so in plain text."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{HTTPStatus(status_code).phrase}.")
+
+
 def make_panel(settings: Settings) -> Panel:
     """Build the application; must be called where its event loop runs.
 
@@ -58,30 +99,47 @@ def make_panel(settings: Settings) -> Panel:
     if not modules.has_plugin(_NAME):
         # A checkout that is not installed has no entry points.
         modules.register(plugin, _NAME)
-    app = Application(log_function=log_request, xsrf_cookie_kwargs={"httponly": True, "samesite": "Lax"})
+    if settings.hsts_seconds < 0:
+        settings = replace(settings, hsts_seconds=HSTS_SECONDS)
+    app = Application(
+        log_function=log_request,
+        default_handler_class=_NotFound,
+        default_handler_args={"settings": settings},
+    )
     values = {name: getattr(settings, name) for name in NAMES}
     handles = modules.hook.adminpanel_register_handlers(app=app, host=None, settings=values)
     mail_users = next(handle for handle in handles if isinstance(handle, MailUsers))
     entries = tuple(modules.hook.adminpanel_navigation(app=app))
     app.settings["panel_navigation"] = entries
-    to_users = {"url": mail_users.url, "permanent": False}
+    to_users = {"settings": settings, "url": mail_users.url}
     prefix = re.escape(settings.prefix)
-    app.add_handlers(".*", [(rf"(?:{prefix})?/?$", RedirectHandler, to_users)])
+    app.add_handlers(".*", [(rf"(?:{prefix})?/?$", _ToUsers, to_users)])
     return Panel(app, mail_users, entries)
 
 
 def log_request(handler: RequestHandler) -> None:
     """Log an answered request, without its query: the one-time token is in there."""
-    request = handler.request
+    request, path = handler.request, harmless(handler.request.path)
+    identity = getattr(handler, "identity", None)
+    milliseconds = 1000 * request.request_time()
     level = logging.INFO if handler.get_status() < 500 else logging.ERROR
     _log.log(
         level,
         "%d %s %s (%s) %.1f ms",
         handler.get_status(),
         request.method,
-        ascii(request.path)[1:-1],
+        path,
         request.remote_ip,
-        1000 * request.request_time(),
+        milliseconds,
+        extra=fields(
+            method=request.method,
+            path=path,
+            status=handler.get_status(),
+            duration_ms=round(milliseconds, 1),
+            ip=request.remote_ip,
+            user=None if identity is None else identity.name,
+            via=None if identity is None else identity.via,
+        ),
     )
 
 
@@ -105,15 +163,18 @@ class Server:
             raise ConfigurationError(
                 f"Cannot listen on {settings.listen}: {error.strerror}. Choose another with --listen."
             ) from None
-        self.origin = f"http://{host}:{self._sockets[0].getsockname()[1]}"
+        self.origin = settings.public_url or f"http://{host}:{self._sockets[0].getsockname()[1]}"
         try:
             self.panel = make_panel(settings)
         except BaseException:
             for socket in self._sockets:
                 socket.close()
             raise
-        self._http = HTTPServer(
-            self.panel.app, xheaders=settings.behind_proxy, max_body_size=_MAX_BODY_BYTES, body_timeout=60
+        upload = f"{settings.prefix}/users/import"
+        # Without xheaders: Tornado would believe them from anybody, and X-Real-Ip, which no proxy here removes.
+        self._http = FrontServer(
+            self.panel.app,
+            max_body_bytes=lambda path: MAX_ACCEPTED_BYTES if path == upload else _MAX_BODY_BYTES,
         )
 
     async def start(self) -> str | None:
@@ -173,4 +234,5 @@ def run(
     """
     if prepare is not None:
         prepare(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.run(serve(settings, say))

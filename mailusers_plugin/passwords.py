@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from passlib.context import CryptContext
 
-from mailusers_plugin.errors import ConfigurationError, InvalidInputError, UnavailableError
+from mailusers_plugin.errors import ConfigurationError, InvalidInputError
+from mailusers_plugin.hash_lanes import CHANGES, LOGINS, HashLanes
 from mailusers_plugin.password_schemes import (
     ARGON2_MEMORY_KIB,
     ARGON2_TIME_COST,
@@ -26,10 +24,10 @@ from mailusers_plugin.password_schemes import (
     SHA512_ROUNDS,
     STRENGTH,
 )
+from mailusers_plugin.texts import N_
 
 T = TypeVar("T")
 
-_NICENESS: Final = 10
 _PREFIX: Final = re.compile(r"\{([A-Za-z0-9-]+)\}")
 _ARGON2_COST: Final = re.compile(r"[$,]m=([0-9]+),t=([0-9]+)")
 _BCRYPT_COST: Final = re.compile(r"\$2[abxy]\$([0-9]{2})\$")
@@ -64,22 +62,20 @@ class Verdict:
     outdated: bool = False
 
 
-def _step_back() -> None:
-    """Give this thread a lower priority than the event loop's, which must answer while all processors hash."""
-    # Linux counts niceness by thread (setpriority(2), "C library/kernel differences").
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
 class Passwords:
-    """Makes and verifies hashes in Dovecot's notation."""
+    """Makes and verifies hashes in Dovecot's notation.
+
+    :ivar threads: how many are computed at once
+    """
 
     def __init__(self, scheme: str, *, threads: int | None = None, queue_limit: int = 256) -> None:
         """Set up the schemes and the pool.
 
         :param scheme: Dovecot's name of the scheme for new hashes, one of :data:`NEW_SCHEMES`
-        :param threads: how many hashes are computed at once; the number of processors by default
-        :param queue_limit: how many may wait before callers are told to come back later
+        :param threads: how many hashes are computed at once; the number of processors by default. Of those that
+            somebody logs in with always one less than there are processors, as far as that is one at least
+        :param queue_limit: how many passwords may be checked, and how many new ones hashed, before callers are told to
+            come back later
         :raises ConfigurationError: if the scheme is none of those
         """
         if scheme not in NEW_SCHEMES:
@@ -88,11 +84,9 @@ class Passwords:
             )
         self.scheme = scheme
         self._context = CryptContext(list(HANDLERS.values()), default=HANDLERS[scheme].name)
-        self._pool = ThreadPoolExecutor(
-            threads or os.cpu_count() or 1, thread_name_prefix="mailusers-hash", initializer=_step_back
-        )
-        self._queue_limit = queue_limit
-        self._waiting = 0
+        processors = os.cpu_count() or 1
+        self.threads = threads or processors
+        self._lanes = HashLanes(self.threads, max(1, min(self.threads, processors - 1)), queue_limit)
         self._decoy: str | None = None
 
     def check_new(self, password: str) -> None:
@@ -103,7 +97,9 @@ class Passwords:
         """
         limit = _MAX_BYTES.get(self.scheme)
         if limit is not None and len(password.encode()) > limit:
-            raise InvalidInputError(f"Passwords must be at most {limit} bytes on this server.")
+            raise InvalidInputError(
+                N_("Passwords must be at most %(limit)s bytes on this server."), limit=limit
+            )
 
     async def hash(self, password: str) -> str:
         """Return a new hash.
@@ -111,7 +107,7 @@ class Passwords:
         :param password: valid, see :func:`mailusers_plugin.validation.check_password`
         :raises UnavailableError: if too many hashes wait already
         """
-        return await self._run(self.hash_now, password)
+        return await self._run(CHANGES, self.hash_now, password)
 
     async def verify(self, password: str, stored: str) -> Verdict:
         """Tell whether a password belongs to a stored hash.
@@ -120,7 +116,7 @@ class Passwords:
         :param stored: the column's text
         :raises UnavailableError: if too many hashes wait already
         """
-        return await self._run(self.verify_now, password, stored)
+        return await self._run(LOGINS, self.verify_now, password, stored)
 
     async def verify_decoy(self, password: str, stored: str | None) -> None:
         """Spend the time of a verification and forget its result.
@@ -131,7 +127,18 @@ class Passwords:
         :param stored: somebody's hash, so that times are spread as real ones are; a new one where there is none
         :raises UnavailableError: if too many hashes wait already
         """
-        await self._run(self._verify_decoy_now, password, stored)
+        await self._run(LOGINS, self._verify_decoy_now, password, stored)
+
+    def load(self) -> dict[str, tuple[int, int, int]]:
+        """Return, for ``logins`` and ``changes``, how many are hashed now, how many wait, and how many may do both."""
+        return {"logins": self._lanes.load(LOGINS), "changes": self._lanes.load(CHANGES)}
+
+    def check_room(self) -> None:
+        """Refuse a log-in whose password could not be hashed now, before anything is looked up for it.
+
+        :raises UnavailableError: if too many hashes wait already
+        """
+        self._lanes.check_room(LOGINS)
 
     def hash_now(self, password: str) -> str:
         """Return a new hash, in the calling thread.
@@ -178,13 +185,7 @@ class Passwords:
 
     def close(self) -> None:
         """Let the pool end; hashes that wait are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._lanes.close()
 
-    async def _run(self, function: Callable[..., T], *args: str | None) -> T:
-        if self._waiting >= self._queue_limit:
-            raise UnavailableError("Too many passwords are being checked at once. Try again in a moment.", 2)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
-        finally:
-            self._waiting -= 1
+    async def _run(self, lane: int, function: Callable[..., T], *args: str | None) -> T:
+        return await asyncio.wrap_future(self._lanes.submit(lane, function, *args))

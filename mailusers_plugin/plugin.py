@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jinja2
 from tornado.web import Application
 
-from mailusers_plugin.errors import ConfigurationError
+from mailusers_plugin.auth.session_cookie import SessionCookie
+from mailusers_plugin.client_address import Proxies
+from mailusers_plugin.errors import ConfigurationError, MailUsersError
 from mailusers_plugin.first_run import FirstRun
 from mailusers_plugin.handlers.base import Dependencies
 from mailusers_plugin.handlers.requests import Requests
 from mailusers_plugin.handlers.routes import routes
 from mailusers_plugin.handlers.session import LoginDependencies
+from mailusers_plugin.handlers.streams import Streams
+from mailusers_plugin.handlers.templates import Templates
 from mailusers_plugin.hook_calls import HookManager
 from mailusers_plugin.hooks import host_hookimpl
 from mailusers_plugin.host import DefaultHost, Host
+from mailusers_plugin.languages import Languages
+from mailusers_plugin.metrics import Metrics
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
 
+_log = logging.getLogger("mailusers_plugin")
 _HANDLES = "mailusers_plugin"
 """Key in the application's settings under which its handles are kept; nothing of ours is looked up there."""
 
@@ -31,10 +39,11 @@ class MailUsers:
     :ivar pm: the plugin manager; ``pm.register(module_or_object)`` adds an implementation of the hooks
     """
 
-    def __init__(self, runtime: Runtime, first_run: FirstRun, requests: Requests) -> None:
+    def __init__(self, runtime: Runtime, first_run: FirstRun, requests: Requests, streams: Streams) -> None:
         """Take what was put together."""
         self._runtime = runtime
         self._requests = requests
+        self._streams = streams
         self._starting: asyncio.Task[None] | None = None
         self.first_run = first_run
 
@@ -59,18 +68,22 @@ class MailUsers:
         ``mount`` does this itself where an event loop runs already; else the first request does. A host that
         builds its application before its loop runs awaits this, so that what a crash left undelivered does not
         wait for somebody to look at the page.
+
+        :raises UnavailableError: if the database is away; the next request tries again
         """
         await self._runtime.start()
 
     async def finish_requests(self, timeout_seconds: float) -> bool:
-        """Wait until no request of ours runs, after the server has stopped accepting.
+        """Wait until no request of ours runs, after the server has stopped accepting; streams end at once.
 
         :returns: whether it came to that in time
         """
+        self._streams.end()
         return await self._requests.finished(timeout_seconds)
 
     async def stop(self) -> None:
         """Let what runs end and close the box. The application must not be used afterwards."""
+        self._streams.end()
         if self._starting is not None:
             await self._starting
         await self._runtime.stop()
@@ -82,7 +95,13 @@ class MailUsers:
         except RuntimeError:
             return
         # The task is kept, so that it is not collected while it runs.
-        self._starting = loop.create_task(self._runtime.start())
+        self._starting = loop.create_task(self._start_or_log())
+
+    async def _start_or_log(self) -> None:
+        try:
+            await self._runtime.start()
+        except MailUsersError as error:
+            _log.warning("The background work begins with the next request: %s", error)
 
 
 def mount(
@@ -107,6 +126,7 @@ def mount(
     :raises UnavailableError: if the database is away
     """
     values = Settings.load(prefix=prefix, **settings)
+    languages = Languages.load(values.languages)
     runtime = Runtime(values, hooks)
     first_run = FirstRun()
     login = None
@@ -116,38 +136,43 @@ def mount(
         except ConfigurationError:
             runtime.close()
             raise
-        host = DefaultHost(authenticator, f"{values.prefix}/mailusers/login")
-        login = LoginDependencies(authenticator, first_run)
+        cookie = SessionCookie(values.prefix, values.is_https)
+        host = DefaultHost(authenticator, f"{values.prefix}/mailusers/login", cookie)
+        login = LoginDependencies(authenticator, first_run, cookie)
     requests = Requests()
-    handle = MailUsers(runtime, first_run, requests)
+    streams = Streams(runtime.directory.changes)
+    handle = MailUsers(runtime, first_run, requests, streams)
     dependencies = Dependencies(
         service=runtime.service,
         listing=runtime.listing,
+        directory=runtime.directory,
         host=host,
         settings=runtime.settings,
-        templates=_templates(template_loader),
+        templates=Templates(template_loader, min_password=values.password_min_length),
+        languages=languages,
         first_run=first_run,
         start=runtime.start,
         requests=requests,
+        streams=streams,
+        strength=runtime.strength,
+        statistician=runtime.statistician,
+        usage=runtime.usage,
+        imports=runtime.imports,
+        proxies=Proxies(runtime.settings.trusted_proxies),
+        tokens=runtime.tokens(of_host=login is None),
+        throttle=runtime.throttle,
+        trail=runtime.trail,
+        state=runtime.state,
+        idempotency=runtime.idempotency,
         has_own_login=login is not None,
+        measures=runtime.measures,
+        health=runtime.health,
+        metrics=Metrics(runtime.measures, runtime.passwords, runtime.dispatcher, runtime.directory),
     )
     app.add_handlers(".*", routes(dependencies, login))
     app.settings.setdefault(_HANDLES, []).append(handle)
     handle.start_soon()
     return handle
-
-
-def _templates(loader: jinja2.BaseLoader | None) -> jinja2.Environment:
-    own = jinja2.PackageLoader("mailusers_plugin")
-    return jinja2.Environment(
-        loader=jinja2.ChoiceLoader([loader, own]) if loader else own,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Otherwise every page looks at the files' times, in the event loop.
-        auto_reload=False,
-    )
 
 
 @host_hookimpl

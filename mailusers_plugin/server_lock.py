@@ -20,7 +20,9 @@ class ServerLock:
         self._descriptor: int | None = None
 
     def share(self) -> None:
-        """Say that a server runs. Where the file cannot be made, nobody is told."""
+        """Say that a server runs; once is enough. Where the file cannot be made, nobody is told."""
+        if self._descriptor is not None:
+            return
         with suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Final
 
 import idna
 from email_validator import EmailNotValidError, validate_email
 
 from mailusers_plugin.errors import InvalidInputError
+from mailusers_plugin.texts import N_
 
 MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 1024
@@ -55,6 +57,17 @@ def display_domain(domain: str) -> str:
         return domain
 
 
+def stored_domain(domain: str) -> str:
+    """Return a domain as it is stored, from how people write it; unchanged where it is no valid IDNA.
+
+    :param domain: in either form, in any case
+    """
+    try:
+        return idna.encode(domain.lower()).decode("ascii") if not domain.isascii() else domain.lower()
+    except UnicodeError:
+        return domain.lower()
+
+
 def check_new_address(email: str) -> str:
     """Check the address of a new account.
 
@@ -63,15 +76,17 @@ def check_new_address(email: str) -> str:
     :raises InvalidInputError: with the contract's text for what is wrong
     """
     if not email.strip():
-        raise InvalidInputError("No email address provided.")
+        raise InvalidInputError(N_("No email address provided."))
     try:
         validate_email(email, allow_smtputf8=False, check_deliverability=False, strict=True)
     except EmailNotValidError:
-        raise InvalidInputError("Invalid email address.") from None
+        raise InvalidInputError(N_("Invalid email address.")) from None
     if len(email) > MAX_EMAIL_LENGTH or not ACCOUNT_CHARACTERS.fullmatch(email):
         raise InvalidInputError(
-            "User account email addresses may only use the lowercase ASCII letters a-z, the digits 0-9, "
-            "underscore (_), hyphen (-), and period (.)."
+            N_(
+                "User account email addresses may only use the lowercase ASCII letters a-z, the digits 0-9, "
+                "underscore (_), hyphen (-), and period (.)."
+            )
         )
     return email
 
@@ -83,9 +98,9 @@ def check_known_address(email: str) -> str:
     :raises InvalidInputError: if it is empty, or is no text that a database can hold
     """
     if not email.strip():
-        raise InvalidInputError("No email address provided.")
-    if any(c == "\0" or unicodedata.category(c) == "Cs" for c in email):
-        raise InvalidInputError("Invalid email address.")
+        raise InvalidInputError(N_("No email address provided."))
+    if "\0" in email or not (email.isascii() or all(unicodedata.category(c) != "Cs" for c in email)):
+        raise InvalidInputError(N_("Invalid email address."))
     return email
 
 
@@ -98,24 +113,29 @@ def is_domain_control_address(email: str) -> bool:
     return local_part.partition("+")[0] in DOMAIN_CONTROL_LOCAL_PARTS
 
 
-def check_password(password: str) -> str:
-    """Check a new password.
+def check_password(password: str, min_length: int = MIN_PASSWORD_LENGTH) -> str:
+    """Check a new password by itself; how hard it is to guess is another question.
 
     Control characters are refused: NUL ends a C string in the mail server, and a line break cannot be typed
     in most mail programs.
 
     :param password: as the caller sent it
+    :param min_length: least length, in characters
     :returns: the password, unchanged
     :raises InvalidInputError: with the contract's text for what is wrong
     """
     if not password.strip():
-        raise InvalidInputError("No password provided.")
-    if len(password) < MIN_PASSWORD_LENGTH:
-        raise InvalidInputError("Passwords must be at least eight characters.")
+        raise InvalidInputError(N_("No password provided."))
+    if len(password) < min_length:
+        if min_length == MIN_PASSWORD_LENGTH:
+            raise InvalidInputError(N_("Passwords must be at least eight characters."))
+        raise InvalidInputError(N_("Passwords must be at least %(limit)s characters."), limit=min_length)
     if len(password) > MAX_PASSWORD_LENGTH:
-        raise InvalidInputError(f"Passwords must be at most {MAX_PASSWORD_LENGTH} characters.")
+        raise InvalidInputError(
+            N_("Passwords must be at most %(limit)s characters."), limit=MAX_PASSWORD_LENGTH
+        )
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in password):
-        raise InvalidInputError("Passwords must not contain control characters.")
+        raise InvalidInputError(N_("Passwords must not contain control characters."))
     return password
 
 
@@ -137,7 +157,7 @@ def check_privileges(privileges: Iterable[str], known: Collection[str]) -> tuple
     wanted = tuple(dict.fromkeys(privileges))
     for privilege in wanted:
         if privilege not in known:
-            raise InvalidInputError(f"That's not a valid privilege ({privilege}).")
+            raise InvalidInputError(N_("That's not a valid privilege (%(privilege)s)."), privilege=privilege)
     return wanted
 
 
@@ -150,18 +170,19 @@ def check_quota(quota: str) -> str:
     """
     text = quota.strip()
     if not text:
-        raise InvalidInputError("No quota provided.")
+        raise InvalidInputError(N_("No quota provided."))
     if re.search(r"[\s,.]", text):
-        raise InvalidInputError("Quotas cannot contain spaces, commas, or decimal points.")
+        raise InvalidInputError(N_("Quotas cannot contain spaces, commas, or decimal points."))
     match = _QUOTA.fullmatch(text.upper())
     if match is None or len(match[1].lstrip("0")) > len(str(MAX_QUOTA_BYTES)):
-        raise InvalidInputError("Invalid quota.")
+        raise InvalidInputError(N_("Invalid quota."))
     number = int(match[1].lstrip("0") or "0")
     if number * _QUOTA_UNITS[match[2]] > MAX_QUOTA_BYTES:
-        raise InvalidInputError("Invalid quota.")
+        raise InvalidInputError(N_("Invalid quota."))
     return f"{number}{match[2]}" if number else "0"
 
 
+@lru_cache(1000)
 def quota_bytes(quota: str) -> int | None:
     """Return a stored quota in bytes, in Dovecot's units (b, k, M, G, T by 1024).
 

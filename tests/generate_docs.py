@@ -1,4 +1,4 @@
-"""Writes what docs/settings.md and docs/cli.md say of settings and commands from the code itself.
+"""Writes what docs/ says of settings, commands and permissions from the code itself.
 
 ``python -m tests.generate_docs`` replaces the part of each file between two marks; the rest is written by hand.
 """
@@ -12,6 +12,7 @@ from typing import Final, get_type_hints
 import click
 
 from mailusers_plugin.cli import main
+from mailusers_plugin.permissions import PERMISSIONS, PUBLIC, SCOPES, TABLE
 from mailusers_plugin.settings import ENVIRONMENT_PREFIX, NAMES, Settings, explain, show
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
@@ -108,7 +109,40 @@ def cli_lines() -> Iterator[str]:
         yield from command_lines(context)
 
 
-GENERATED: Final = {"settings.md": settings_lines, "cli.md": cli_lines}
+def permission_lines() -> Iterator[str]:
+    """Yield what permissions allow, which of them each scope holds, and what each route and verb needs."""
+    yield "## Permissions and scopes"
+    yield ""
+    yield from table(
+        ("permission", "what it allows", "API tokens with the scope"),
+        (
+            (
+                f"`{name}`",
+                text,
+                ", ".join(f"`{scope}`" for scope, held in SCOPES.items() if name in held) or "none",
+            )
+            for name, text in PERMISSIONS.items()
+        ),
+    )
+    yield ""
+    yield "## Routes"
+    yield ""
+    yield from table(
+        ("path behind the prefix", "verb", "needs"),
+        (
+            (
+                f"`{path}`",
+                ", ".join(f"`{verb}`" for verb in verbs),
+                needed if needed == PUBLIC else f"`{needed}`",
+            )
+            for path, line in TABLE.items()
+            for needed in dict.fromkeys(line.values())
+            if (verbs := [verb for verb, permission in line.items() if permission == needed])
+        ),
+    )
+
+
+GENERATED: Final = {"settings.md": settings_lines, "cli.md": cli_lines, "permissions.md": permission_lines}
 """What stands between the marks of each file."""
 
 

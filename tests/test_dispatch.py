@@ -6,17 +6,16 @@ import asyncio
 import threading
 import types
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from mailusers_plugin import hookimpl
+from mailusers_plugin import dispatch, hookimpl
 from mailusers_plugin.errors import UnavailableError, VetoError
 from mailusers_plugin.events import Event, PasswordChanged, UserAdded
 from mailusers_plugin.store import deliveries
 from tests.recorders import SOON, Another, Plain, Recorder, states
-from tests.support import CONSOLE, USER, Boxes
+from tests.support import CONSOLE, USER, Boxes, read_time
 
 
 async def test_order_per_address(boxes: Boxes) -> None:
@@ -206,7 +205,7 @@ async def test_failed_list_and_retry(boxes: Boxes) -> None:
     await box.service.set_quota(CONSOLE, USER, "1G")
     await box.delivered()
     assert recorder.types[-1] == "QuotaChanged"
-    retried = await box.runtime.state.write(deliveries.retry_failed, datetime.now(UTC), change.event_ids[0])
+    retried = await box.runtime.state.write(deliveries.retry_failed, change.event_ids[0])
     assert retried == list(change.event_ids)
     await box.delivered()
     assert await states(box, "Recorder") == [("done", 1), ("done", 1)]
@@ -217,17 +216,14 @@ async def test_backoff_grows(boxes: Boxes) -> None:
     """The pause after a failure doubles, with jitter, up to an hour."""
     box = await boxes.open(hooks=[Recorder(failures=99)], hook_attempts=99, hook_backoff_seconds=60)
     await box.add(USER)
-    database = box.runtime.state
     pauses = []
     for attempt in range(1, 9):
         while await states(box, "Recorder") != [("pending", attempt)]:
             await asyncio.sleep(0.005)
-        ((due, updated),) = await database.read(
-            lambda connection: connection.exec_driver_sql(
-                "SELECT due_at, updated_at FROM mailusers_delivery WHERE implementation LIKE '%Recorder'"
-            ).all()
+        ((due, updated),) = box.state_sql(
+            "SELECT due_at, updated_at FROM mailusers_delivery WHERE implementation LIKE '%Recorder'"
         )
-        pause = datetime.fromisoformat(due) - datetime.fromisoformat(updated)
+        pause = read_time(due) - read_time(updated)
         pauses.append(pause.total_seconds() / min(60 * 2 ** (attempt - 1), 3600))
         box.state_sql(
             "UPDATE mailusers_delivery SET due_at = '2020-01-01 00:00:00.000000' WHERE state = 'pending'"
@@ -270,7 +266,7 @@ async def test_registration_is_not_lost_when_it_cannot_be_stored(
     recorder = Recorder()
     box.handle.pm.register(recorder)
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise UnavailableError("The disk is full.")
 
     with monkeypatch.context() as patch:
@@ -281,3 +277,38 @@ async def test_registration_is_not_lost_when_it_cannot_be_stored(
     await box.delivered()
     (event,) = recorder.events
     assert event.as_dict()["old_quota"] == "0"
+
+
+async def test_an_outcome_that_cannot_be_stored_at_once(
+    boxes: Boxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is away a delivery that has ended is kept in mind, so that the event does not come again."""
+    monkeypatch.setattr(dispatch, "_STORE_AGAIN_SECONDS", 0.01)
+    recorder = Recorder()
+    box = await boxes.open(hooks=[recorder], audit_log=False)
+    write, failures = box.runtime.state.write, 3
+
+    async def away(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        nonlocal failures
+        if function is deliveries.finish and failures:
+            failures -= 1
+            raise UnavailableError("The database is away.")
+        return await write(function, *args, **kwargs)
+
+    monkeypatch.setattr(box.runtime.state, "write", away)
+    await box.add(USER)
+    await box.delivered()
+    assert failures == 0
+    assert await states(box, "Recorder") == [("done", 1)]
+    assert recorder.types == ["UserAdded"]
+
+
+async def test_an_error_that_no_database_takes(boxes: Boxes) -> None:
+    """What an implementation raises is stored, also where its text holds NUL or half a character."""
+    # Half a character only here: in a log that is captured it would end a test run that is spread over processes.
+    assert dispatch._storable("half \udcff") == "half \\udcff"
+    box = await boxes.open(hooks=[Recorder(failures=1, error=OSError("no \0"))], hook_attempts=1)
+    await box.add(USER)
+    await box.delivered()
+    rows = await box.runtime.state.read(deliveries.listing, unfinished_only=True, limit=1)
+    assert rows[0]["error"] == "OSError: no \\0"

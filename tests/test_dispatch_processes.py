@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from mailusers_plugin import hookimpl
+from mailusers_plugin import hookimpl, owners
 from mailusers_plugin.runtime import Runtime
-from mailusers_plugin.settings import Settings
 from tests.recorders import Recorder
-from tests.support import CONSOLE, QUICK, USER, Box, Boxes
+from tests.support import CONSOLE, USER, Box, Boxes
 
 
 def command_line(box: Box, *hooks: object) -> Runtime:
     """Return another process's view of a box, which changes it and delivers nothing."""
-    return Runtime(Settings(storage_root=box.storage, **QUICK), hooks)
+    return Runtime(box.runtime.settings, hooks)
 
 
 async def test_died_before_delivery(boxes: Boxes) -> None:
@@ -50,15 +49,13 @@ async def test_leases_of_dead_processes(boxes: Boxes) -> None:
     silent = command_line(box, Recorder())
     for email in ("dead@example.com", "alive@example.com"):
         await silent.service.add(CONSOLE, email, "a fine password")
-    owner = silent.dispatcher._owner
-    host, _, _ = owner.partition(":")
     await silent.dispatcher._plan()
     silent.close()
     until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%d %H:%M:%S.%f")
     for email, pid in (("dead@example.com", 2**22 + 1), ("alive@example.com", 1)):
         box.state_sql(
             "UPDATE mailusers_delivery SET lease_owner = ?, lease_until = ? WHERE email = ?",
-            f"{host}:{pid}:00000000",
+            f"here:{owners.MACHINE}:{pid}::00000000",
             until,
             email,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,7 @@ def run(commands: list[str], folder: Path, environment: dict[str, str]) -> list[
 
 def without_chance(text: str) -> str:
     """Replace what differs from run to run: times, ids, who runs the tests."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "TIME", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ [0-9a-f]{32}", "TIME ID", text)
     return re.sub(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ)( \w+ \S+ by) \S+", r"TIME\2 NAME", text)
 
@@ -116,6 +118,32 @@ def test_the_console_examples_of_the_commands_print_what_they_are_said_to(tmp_pa
         "PYTHONPATH": f"{ROOT}:{tmp_path / 'site'}",
         "LC_ALL": "C.UTF-8",
         "MAILUSERS_HOOK_ATTEMPTS": "1",
+        "MAILUSERS_DOVEADM": "",
+    }
+    check(expected, tmp_path, environment)
+
+
+def test_the_console_examples_of_the_import_print_what_they_are_said_to(
+    tmp_path: Path, blank_box: Path
+) -> None:
+    """The examples of docs/import.md are run, one after the other, on a box with one administrator."""
+    shutil.copytree(blank_box, tmp_path / "box")
+    runtime = Runtime(Settings(storage_root=tmp_path / "box", doveadm=()))
+    try:
+        asyncio.run(
+            runtime.service.add(Actor(None, "cli"), "boss@example.com", "correct horse battery", (ADMIN,))
+        )
+    finally:
+        runtime.close()
+    text = (DOCS / "import.md").read_text(encoding="utf-8").replace("/srv", str(tmp_path))
+    expected = session(text)
+    (file,) = (said for command, said in expected if command == "cat users.csv")
+    (tmp_path / "users.csv").write_text(f"{file}\n", encoding="utf-8")
+    environment = {
+        "PATH": PATH,
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C.UTF-8",
         "MAILUSERS_DOVEADM": "",
     }
     check(expected, tmp_path, environment)

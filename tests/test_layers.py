@@ -15,13 +15,45 @@ PACKAGE = "mailusers_plugin"
 # parts may import one another too.
 LAYERS = [
     {"_version"},
-    {"errors", "models", "events"},
-    {"validation", "passwords", "password_schemes", "hooks", "settings"},
+    {
+        "errors",
+        "models",
+        "events",
+        "texts",
+        "request_log",
+        "import_models",
+        "database_place",
+        "permissions",
+        "trail_models",
+    },
+    {
+        "validation",
+        "client_address",
+        "passwords",
+        "password_schemes",
+        "hash_lanes",
+        "measures",
+        "password_strength",
+        "hooks",
+        "settings",
+        "settings_browser",
+        "settings_checks",
+        "password_policy",
+        "breached_passwords",
+        "languages",
+        "import_file",
+        "given_hashes",
+        "csv_text",
+        "made_passwords",
+        "user_objects",
+        "user_versions",
+        "api_document",
+    },
     {"store", "mailserver"},
-    {"hook_calls", "listing", "refresh", "server_lock"},
-    {"dispatch"},
-    {"service"},
-    {"auth"},
+    {"hook_calls", "listing", "refresh", "server_lock", "directory", "owners"},
+    {"dispatch", "duties", "statistics", "export_rows", "trail", "trail_rows"},
+    {"service", "idempotency"},
+    {"auth", "imports", "health", "metrics"},
     {"host", "runtime", "first_run"},
     {"demo", "diagnosis"},
     {"handlers", "cli"},
@@ -37,7 +69,7 @@ LAZILY = {("cli", "panel")}
 OUTSIDE = {"__init__", "__main__"}
 
 LIBRARIES = {
-    "tornado": {"handlers", "plugin", "panel"},
+    "tornado": {"handlers", "plugin", "panel", "breached_passwords"},
     "pluggy": {"hooks", "hook_calls", "dispatch", "plugin", "panel"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
@@ -89,7 +121,7 @@ def sources() -> dict[str, Path]:
 def part_of(module: str) -> str:
     """The part that a module of ours belongs to: dispatch for dispatch.py and dispatch_outbox.py."""
     name = module.split(".")[1] if "." in module else ""
-    for several in ("dispatch", "service"):
+    for several in ("dispatch", "service", "imports", "refresh", "directory"):
         if name.startswith(f"{several}_"):
             return several
     return name

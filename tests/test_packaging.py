@@ -82,6 +82,8 @@ from importlib.metadata import entry_points
 import mailusers_plugin.hooks
 (plugin,) = entry_points(group="adminpanel", name="mailusers")
 assert plugin.load().mount
+from mailusers_plugin.languages import Languages
+assert Languages.load().find("de").gettext("Log in") == "Anmelden"
 print(mailusers_plugin.hooks.__file__)
 """
     assert run(python, "-c", program, cwd=tmp_path).startswith(str(tmp_path))

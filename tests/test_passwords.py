@@ -249,13 +249,15 @@ def test_impossible_scheme(scheme: str) -> None:
 class Held(Passwords):
     """Whose hashes wait until they are let go."""
 
-    def __init__(self, queue_limit: int) -> None:
-        super().__init__("SHA512-CRYPT", threads=1, queue_limit=queue_limit)
+    def __init__(self, queue_limit: int, threads: int | None = 1) -> None:
+        super().__init__("SHA512-CRYPT", threads=threads, queue_limit=queue_limit)
         self.let_go = threading.Event()
+        self.begun: list[str] = []
         self.verified: list[str | None] = []
 
     def hash_now(self, password: str) -> str:
         """Wait, then hash."""
+        self.begun.append("hash")
         self.let_go.wait()
         return super().hash_now(password)
 
@@ -264,11 +266,18 @@ class Held(Passwords):
         self.verified.append(stored)
         return super().verify_now(password, stored)
 
+    def _verify_decoy_now(self, password: str, stored: str | None) -> None:
+        """Wait as well."""
+        self.begun.append("verify")
+        self.let_go.wait()
+        super()._verify_decoy_now(password, stored)
 
-async def test_queue_is_bounded() -> None:
+
+async def test_queues_are_bounded() -> None:
     """When too many wait the next is told to come back at once, and afterwards there is room again."""
     held = Held(queue_limit=3)
     waiting = [asyncio.ensure_future(held.hash(PASSWORD)) for _ in range(3)]
+    checks = [asyncio.ensure_future(held.verify_decoy(PASSWORD, "{PLAIN}x")) for _ in range(3)]
     await asyncio.sleep(0)
     for attempt in (
         held.hash(PASSWORD),
@@ -280,8 +289,58 @@ async def test_queue_is_bounded() -> None:
         assert raised.value.retry_after_seconds == 2
     held.let_go.set()
     assert len(set(await asyncio.gather(*waiting))) == 3
+    await asyncio.gather(*checks)
     assert (await held.verify(PASSWORD, "{PLAIN}" + PASSWORD)).matches
     held.close()
+
+
+async def test_a_flood_of_log_ins_leaves_room() -> None:
+    """While as many log-ins wait as may, a new password waits for two of them at the most."""
+    held = Held(queue_limit=50)
+    checks = [asyncio.ensure_future(held.verify_decoy(PASSWORD, "{PLAIN}x")) for _ in range(50)]
+    while not held.begun:
+        await asyncio.sleep(0.001)
+    made = asyncio.ensure_future(held.hash(PASSWORD))
+    await asyncio.sleep(0)
+    held.let_go.set()
+    await asyncio.gather(made, *checks)
+    assert held.begun.index("hash") <= 2
+    assert len(held.begun) == 51
+    held.close()
+
+
+@pytest.mark.parametrize(("processors", "at_once"), [(1, 1), (2, 1), (4, 3)])
+async def test_log_ins_leave_a_processor(
+    monkeypatch: pytest.MonkeyPatch, processors: int, at_once: int
+) -> None:
+    """Log-ins are hashed on all processors but one, new passwords on all."""
+    monkeypatch.setattr("mailusers_plugin.passwords.os.cpu_count", lambda: processors)
+    held = Held(queue_limit=50, threads=None)
+    checks = [asyncio.ensure_future(held.verify_decoy(PASSWORD, "{PLAIN}x")) for _ in range(10)]
+    await asyncio.sleep(0.1)
+    assert held.begun == ["verify"] * at_once
+    made = [asyncio.ensure_future(held.hash(PASSWORD)) for _ in range(10)]
+    await asyncio.sleep(0.1)
+    assert held.begun[at_once:] == ["hash"] * (processors - at_once)
+    held.let_go.set()
+    await asyncio.gather(*checks, *made)
+    assert len(held.begun) == 20
+    held.close()
+
+
+async def test_stopping_drops_what_waits() -> None:
+    """Whoever waits for a hash when the server stops is let go; who comes later is told why not."""
+    held = Held(queue_limit=3)
+    first, second = (asyncio.ensure_future(held.hash(PASSWORD)) for _ in range(2))
+    while not held.begun:
+        await asyncio.sleep(0.001)
+    held.close()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    with pytest.raises(UnavailableError, match="stopping"):
+        await held.hash(PASSWORD)
+    held.let_go.set()
+    assert (await first).startswith("{SHA512-CRYPT}")
 
 
 async def test_decoy_does_the_work() -> None:

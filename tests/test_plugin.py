@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 from tornado.web import Application, RequestHandler
 
 from mailusers_plugin import Identity, mount, plugin
-from mailusers_plugin.errors import ConfigurationError, LoginRefusedError, MailUsersError
+from mailusers_plugin.errors import ConfigurationError, LoginRefusedError, MailUsersError, UnavailableError
 from mailusers_plugin.hooks import HOST_PROJECT, adminpanel
 from mailusers_plugin.models import Actor
 from tests.recorders import Recorder
@@ -72,7 +75,8 @@ async def test_host_knows_the_caller(boxes: Boxes, identity: Any) -> None:
     assert (await box.nobody.get(USERS)).text == f"{USER}\n"
     (event,) = await box.events()
     assert event["actor"] == "somebody"
-    assert panel.asked == ["users:write", "users:read"]
+    # Of who changes something it is also asked whether that may be about privileges.
+    assert panel.asked == ["users:write", "admin", "users:read"]
 
 
 @pytest.mark.parametrize("identity", [None, later(None)])
@@ -112,27 +116,28 @@ async def test_awaited_permission(boxes: Boxes) -> None:
         assert (await box.nobody.get(USERS)).status == status
 
 
-PERMISSIONS = [
+PERMISSIONS: list[tuple[str, ...]] = [
     ("GET", "", "users:read"),
     ("POST", "/add", "users:write"),
     ("POST", "/remove", "users:write"),
     ("POST", "/purge", "users:purge"),
     ("POST", "/password", "users:write"),
     ("GET", "/privileges", "users:read"),
-    ("POST", "/privileges/add", "users:write"),
-    ("POST", "/privileges/remove", "users:write"),
+    ("POST", "/privileges/add", "admin"),
+    ("POST", "/privileges/remove", "admin"),
     ("GET", "/quota", "users:read"),
-    ("POST", "/quota", "users:write"),
+    ("POST", "/quota", "quota:write", "users:write"),
 ]
 
 
-@pytest.mark.parametrize(("verb", "path", "permission"), PERMISSIONS)
-async def test_permission_of_each_endpoint(boxes: Boxes, verb: str, path: str, permission: str) -> None:
-    """The host is asked for the permission that fits, and refuses with it."""
-    panel = Panel(SOMEBODY, lambda identity, wanted: wanted != permission)
+@pytest.mark.parametrize("endpoint", PERMISSIONS, ids="".join)
+async def test_permission_of_each_endpoint(boxes: Boxes, endpoint: tuple[str, ...]) -> None:
+    """The host is asked for the permission that fits, then for the one that it is a part of, and refuses with them."""
+    verb, path, *permissions = endpoint
+    panel = Panel(SOMEBODY, lambda identity, wanted: wanted not in permissions)
     box = await boxes.open(host=panel)
     assert (await box.nobody.fetch(verb, USERS + path)).status == 401
-    assert panel.asked == [permission]
+    assert panel.asked == permissions
 
 
 @pytest.mark.parametrize("via", ["cookie", "Cookie", "session", ""])
@@ -155,7 +160,7 @@ async def test_host_without_our_login(boxes: Boxes) -> None:
 async def test_host_that_breaks(boxes: Boxes) -> None:
     """A host that raises lets nobody in."""
     box = await boxes.open(host=Panel(RuntimeError("broken")))
-    assert (await box.nobody.get(USERS)).status == 500
+    assert (await replace(box.nobody, described=False).get(USERS)).status == 500
 
 
 async def test_not_yourself_with_a_host(boxes: Boxes) -> None:
@@ -195,6 +200,32 @@ async def test_mount_before_the_loop(boxes: Boxes) -> None:
             await handle.start()
         await box.delivered()
         assert recorder.types == ["UserAdded"]
+
+
+async def test_start_while_it_starts(boxes: Boxes) -> None:
+    """Whoever calls start() while it is under way goes on when everything runs, not before."""
+    handle = boxes.mount(Application(), storage_root=boxes.storage())
+    await asyncio.sleep(0)
+    await handle.start()
+    assert handle.runtime.dispatcher.running
+
+
+async def test_start_once_more(boxes: Boxes) -> None:
+    """A start that failed because the database was locked is made good by the next request."""
+    app = Application()
+    recorder = Recorder()
+    arguments = {"hooks": [recorder], "busy_timeout_seconds": 0.1}
+    handle = await asyncio.to_thread(boxes.mount, app, storage_root=boxes.storage(), **arguments)
+    box = Box(handle.runtime.settings.storage_root, app, handle, boxes.listen(app))
+    with closing(sqlite3.connect(box.storage / "mailusers" / "state.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError):
+            await handle.start()
+        assert (await box.api.get(USERS)).status == 503
+    assert (await box.api.get(USERS)).status == 200
+    await box.add(USER)
+    await box.delivered()
+    assert recorder.types == ["UserAdded"]
 
 
 async def test_stop(boxes: Boxes) -> None:

@@ -224,7 +224,7 @@ async def test_other_program_adds_the_user_meanwhile(
 
     async def write(function: Any, *args: Any, **kwargs: Any) -> Any:
         result = await original(function, *args, **kwargs)
-        if function.__name__ == "_begin_purge":
+        if function.__name__ == "begin":
             box.sql("INSERT INTO users (email, password) VALUES (?, 'x')", USER)
         return result
 
@@ -273,3 +273,17 @@ async def test_purge_through_a_second_login(box: Box, maildir: Path) -> None:
     answer = await box.api.post("/admin/mail/users/add", email=USER, password=PASSWORD)
     assert answer.text == "mail user added\n"
     assert not maildir.exists()
+
+
+async def test_a_purge_that_fails_is_shown(box: Box, admin: Client, user: str) -> None:
+    """Where the mailbox cannot be deleted the list says so at once, and offers no undo any more."""
+    elsewhere = box.mailboxes / "elsewhere"
+    elsewhere.mkdir()
+    box.maildir(USER).parent.mkdir(exist_ok=True)
+    box.maildir(USER).symlink_to(elsewhere)
+    await box.service.archive(CONSOLE, USER)
+    with pytest.raises(StorageError):
+        await box.service.purge(CONSOLE, USER, USER)
+    entry = (await box.runtime.directory.entries([USER]))[USER]
+    assert entry.purging
+    assert entry.undo_until is None

@@ -55,9 +55,10 @@ def test_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("behind_proxy", "yes", True),
-        ("behind_proxy", "OFF", False),
-        ("behind_proxy", "", False),
+        ("audit_log", "yes", True),
+        ("audit_log", "OFF", False),
+        ("audit_log", "", False),
+        ("trusted_proxies", "127.0.0.1 2001:db8::/64", ("127.0.0.1", "2001:db8::/64")),
         ("hash_threads", "3", 3),
         ("session_hours", "0.5", 0.5),
         ("doveadm", "doveadm -c '/etc/my dovecot.conf'", ("doveadm", "-c", "/etc/my dovecot.conf")),
@@ -76,9 +77,9 @@ def test_conversion(name: str, text: str, value: object) -> None:
 def test_types_of_a_file(tmp_path: Path) -> None:
     """A file may use TOML's own types."""
     path = tmp_path / "x.toml"
-    path.write_text('behind_proxy = true\nhash_threads = 2\ndoveadm = ["doveadm", "-v"]\nsession_hours = 1\n')
+    path.write_text('audit_log = true\nhash_threads = 2\ndoveadm = ["doveadm", "-v"]\nsession_hours = 1\n')
     settings = Settings.load(environ={}, file=path)
-    assert (settings.behind_proxy, settings.hash_threads) == (True, 2)
+    assert (settings.audit_log, settings.hash_threads) == (True, 2)
     assert (settings.doveadm, settings.session_hours) == (("doveadm", "-v"), 1.0)
 
 
@@ -87,7 +88,18 @@ def test_types_of_a_file(tmp_path: Path) -> None:
     [
         ({"no_such": 1}, "Unknown setting 'no_such' in argument."),
         ({"hash_threads": "many"}, "Setting hash_threads from argument is not possible: 'many'."),
-        ({"behind_proxy": "maybe"}, "Setting behind_proxy from argument is not possible: 'maybe'."),
+        ({"audit_log": "maybe"}, "Setting audit_log from argument is not possible: 'maybe'."),
+        ({"throttle_pair": -1}, "throttle_pair must be 0 or more."),
+        ({"throttle_minutes": 0}, "throttle_minutes must be more than 0."),
+        (
+            {"trusted_proxies": ("10.0.0.1/8",)},
+            "trusted_proxies must be addresses or networks: 10.0.0.1/8 has host bits set.",
+        ),
+        (
+            {"trusted_proxies": ("proxy.example.com",)},
+            "trusted_proxies must be addresses or networks: 'proxy.example.com' does not appear to be an IPv4 or "
+            "IPv6 network.",
+        ),
         ({"extra_privileges": 5}, "Setting extra_privileges from argument is not possible: 5."),
         ({"prefix": "admin"}, "prefix 'admin' must be empty, or begin with / and not end with it."),
         ({"prefix": "/admin/"}, "prefix '/admin/' must be empty, or begin with / and not end with it."),
@@ -96,6 +108,10 @@ def test_types_of_a_file(tmp_path: Path) -> None:
         ({"hook_attempts": 0}, "hook_attempts must be at least 1."),
         ({"database_threads": 0}, "database_threads must be at least 1."),
         ({"hash_queue": -1}, "hash_queue must be at least 1."),
+        ({"login_cache_seconds": -1}, "login_cache_seconds must be 0 or more."),
+        ({"login_cache_seconds": float("nan")}, "login_cache_seconds must be 0 or more."),
+        ({"totp_drift_steps": -1}, "totp_drift_steps must be 0 to 10."),
+        ({"totp_drift_steps": 11}, "totp_drift_steps must be 0 to 10."),
         ({"session_hours": 0}, "session_hours must be more than 0."),
         ({"busy_timeout_seconds": -1}, "busy_timeout_seconds must be more than 0."),
         ({"extra_privileges": ["a\nb"]}, "extra_privileges must not be empty or contain a line break."),
@@ -159,3 +175,20 @@ def test_places(tmp_path: Path) -> None:
     assert settings.api_key_path == tmp_path / "mailusers" / "api.key"
     settings = Settings(database="sqlite:////x", api_key_file="/etc/key")
     assert (settings.database_url, settings.api_key_path) == ("sqlite:////x", Path("/etc/key"))
+    assert settings.usage_file.name == "usage.sqlite"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"usage_share": 0}, "usage_share"),
+        ({"usage_share": 1.5}, "usage_share"),
+        ({"usage_source": "guess"}, "maildirsize, quota_clone, doveadm_http"),
+        ({"usage_source": "doveadm_http", "doveadm_http_key_file": "/etc/key"}, "needs doveadm_http_url"),
+        ({"usage_source": "doveadm_http", "doveadm_http_url": "https://b:1"}, "needs doveadm_http_key_file"),
+    ],
+)
+def test_source_of_sizes(values: dict[str, Any], says: str) -> None:
+    """A source that there is not, or that lacks something, is refused before anything is opened."""
+    with pytest.raises(ConfigurationError, match=says):
+        Settings.load(environ={}, **values)

@@ -6,8 +6,11 @@ import base64
 import binascii
 
 from mailusers_plugin.errors import LoginRefusedError
+from mailusers_plugin.texts import N_
 
-HEADER_INVALID = "Authorization header invalid."
+HEADER_INVALID = N_("Authorization header invalid.")
+REFUSED = N_("Incorrect email address or password.")
+"""Also for an unknown or archived user."""
 
 
 def parse_basic(header: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ import click
 
 from mailusers_plugin.errors import ConfigurationError
 from mailusers_plugin.models import Actor, Change
+from mailusers_plugin.request_log import TEXT, RequestFilter, formatter
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
 from mailusers_plugin.store import deliveries
@@ -48,9 +49,15 @@ def box_options(function: F) -> F:
     return wrapped  # type: ignore[return-value]
 
 
-def set_up_logging(level: int) -> None:
-    """Log to standard error; the migrations' chatter only from warnings on."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def set_up_logging(level: int, kind: str = TEXT) -> None:
+    """Log to standard error; the migrations' chatter only from warnings on.
+
+    :param kind: how a line is written, one of :data:`mailusers_plugin.request_log.FORMATS`
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(kind))
+    handler.addFilter(RequestFilter())
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
@@ -147,3 +154,13 @@ def _as_text(value: Any) -> str:
 def printable(text: str) -> str:
     """Return text of foreign origin without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+async def note(runtime: Runtime, type_: str, email: str = "", **detail: Any) -> None:
+    """Write into the audit trail what no event tells.
+
+    :param type_: what happened, such as ``SessionEnded``
+    :param email: whom it is about
+    :param detail: JSON values; never a secret
+    """
+    await runtime.trail.note(type_, email=email, actor=actor().name, via="cli", detail=detail)

@@ -1,9 +1,6 @@
-"""``mailusers events`` and ``mailusers audit``: what happened, and who has been told."""
+"""``mailusers events``: what happened, and who has been told."""
 
 from __future__ import annotations
-
-import json
-from datetime import UTC, datetime
 
 import click
 
@@ -11,8 +8,7 @@ from mailusers_plugin.cli.common import box_options, print_json, printable, run_
 from mailusers_plugin.models import Change
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
-from mailusers_plugin.store import audit as trail
-from mailusers_plugin.store import deliveries
+from mailusers_plugin.store import deliveries, planning
 
 
 @click.group()
@@ -51,7 +47,7 @@ def retry(event_id: str | None, implementation: str | None, settings: Settings) 
     """Try failed deliveries again: all, or those of one event."""
 
     async def work(runtime: Runtime) -> tuple[int, bool]:
-        ids = await runtime.state.write(deliveries.retry_failed, datetime.now(UTC), event_id, implementation)
+        ids = await runtime.state.write(deliveries.retry_failed, event_id, implementation)
         return len(ids), await tell_hooks(runtime, Change(tuple(ids)))
 
     count, told = run_in_box(settings, work)
@@ -65,27 +61,5 @@ def retry(event_id: str | None, implementation: str | None, settings: Settings) 
 @box_options
 def forget(implementation: str, settings: Settings) -> None:
     """Drop a module that is not installed any more, with the deliveries that wait for it."""
-    count = run_in_box(settings, lambda runtime: runtime.state.write(deliveries.forget, implementation))
+    count = run_in_box(settings, lambda runtime: runtime.state.write(planning.forget, implementation))
     click.echo(f"{count} unfinished deliveries were dropped.")
-
-
-@click.command()
-@click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at the most."
-)
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@box_options
-def audit(limit: int, as_json: bool, settings: Settings) -> None:
-    """Show the audit trail, newest first: what changed, when, by whom."""
-    found = run_in_box(settings, lambda runtime: runtime.state.read(trail.newest, limit))
-    if as_json:
-        print_json(found)
-        return
-    for entry in found:
-        rest = {
-            k: v for k, v in entry.items() if k not in ("event_id", "time", "type", "actor", "via", "email")
-        }
-        line = (
-            f"{entry['time']:%Y-%m-%d %H:%M:%SZ} {entry['type']} {entry['email']} by {entry['actor'] or '-'} "
-        )
-        click.echo(printable(f"{line}({entry['via']}) {json.dumps(rest, sort_keys=True)}"))

@@ -8,10 +8,19 @@ from typing import Any
 import click
 
 from mailusers_plugin._version import __version__
+from mailusers_plugin.cli.api_key import api_key
+from mailusers_plugin.cli.audit import audit
+from mailusers_plugin.cli.backup import backup, restore
 from mailusers_plugin.cli.common import EX_TEMPFAIL
+from mailusers_plugin.cli.database import database
 from mailusers_plugin.cli.doctor import doctor
-from mailusers_plugin.cli.events import audit, events
+from mailusers_plugin.cli.events import events
+from mailusers_plugin.cli.fail2ban import fail2ban
+from mailusers_plugin.cli.logins import session, throttle
+from mailusers_plugin.cli.mail_config import dovecot, postfix
+from mailusers_plugin.cli.mfa import mfa
 from mailusers_plugin.cli.serve import serve, settings
+from mailusers_plugin.cli.tokens import token
 from mailusers_plugin.cli.users import user
 from mailusers_plugin.errors import MailUsersError, UnavailableError
 
@@ -40,5 +49,23 @@ def main() -> None:
     """
 
 
-for command in (serve, user, events, audit, doctor, settings):
+for command in (
+    serve,
+    user,
+    mfa,
+    token,
+    api_key,
+    events,
+    audit,
+    session,
+    throttle,
+    doctor,
+    backup,
+    restore,
+    database,
+    dovecot,
+    postfix,
+    fail2ban,
+    settings,
+):
     main.add_command(command)

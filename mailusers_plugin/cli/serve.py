@@ -26,16 +26,19 @@ def serve(config: Path | None, demo: bool, **arguments: Any) -> None:
     # The panel brings Tornado with it, which the other commands do not need.
     from mailusers_plugin import panel
 
-    set_up_logging(logging.INFO)
     if not demo:
-        panel.run(Settings.load(file=config, **arguments), _say)
+        settings = Settings.load(file=config, **arguments)
+        set_up_logging(logging.INFO, settings.log_format)
+        panel.run(settings, _say)
         return
     from mailusers_plugin.demo import make_demo
 
     folder = tempfile.mkdtemp(prefix="mailusers-demo-")
     try:
         arguments["storage_root"] = folder
-        panel.run(Settings.load(file=config, doveadm=(), **arguments), _say, lambda s: make_demo(s, _say))
+        settings = Settings.load(file=config, doveadm=(), **arguments)
+        set_up_logging(logging.INFO, settings.log_format)
+        panel.run(settings, _say, lambda s: make_demo(s, _say))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

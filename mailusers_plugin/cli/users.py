@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from mailusers_plugin.cli.common import box_options, change_in_box, print_json, printable, run_in_box
+from mailusers_plugin.cli.export_users import export
+from mailusers_plugin.cli.import_users import import_
+from mailusers_plugin.cli.undo_import import undo_import
 from mailusers_plugin.errors import InvalidInputError
-from mailusers_plugin.listing import archived_object, user_object
 from mailusers_plugin.models import ADMIN
 from mailusers_plugin.settings import Settings
+from mailusers_plugin.settings_browser import CLI
+from mailusers_plugin.user_objects import archived_object, user_object
 from mailusers_plugin.validation import check_password, display_domain, display_quota
 
 
@@ -20,19 +25,32 @@ def user() -> None:
     """List, add, change and remove mail users."""
 
 
-def _password(from_stdin: bool) -> str:
+def _password(from_stdin: bool, settings: Settings) -> str:
     """Read a password: one line of standard input, or asked for twice. It is never an argument."""
     if from_stdin:
-        return check_password(sys.stdin.readline().rstrip("\r\n"))
+        return check_password(sys.stdin.readline().rstrip("\r\n"), settings.password_min_length)
     if not sys.stdin.isatty():
         raise InvalidInputError("There is no terminal to ask for the password. Use --password-stdin.")
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    return check_password(password)
+    return check_password(password, settings.password_min_length)
 
 
 _password_option = click.option(
     "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
 )
+_policy_option = click.option(
+    "--policy/--no-policy",
+    default=None,
+    help="Ask more of the password than its length, or not. [default: as password_policy says of cli]",
+)
+
+
+def _with_policy(settings: Settings, policy: bool | None) -> Settings:
+    """Return the settings as the option wants them."""
+    if policy is None:
+        return settings
+    others = tuple(place for place in settings.password_policy if place != CLI)
+    return replace(settings, password_policy=(*others, CLI) if policy else others)
 
 
 @user.command("list")
@@ -71,14 +89,17 @@ def _print_row(found: dict[str, Any], note: str) -> None:
 @click.option("--admin", is_flag=True, help="Make the user an administrator.")
 @click.option("--quota", help="Such as 500M or 5G; 0 for unlimited.")
 @_password_option
+@_policy_option
 @box_options
-def add(email: str, admin: bool, quota: str | None, password_stdin: bool, settings: Settings) -> None:
+def add(
+    email: str, admin: bool, quota: str | None, password_stdin: bool, policy: bool | None, settings: Settings
+) -> None:
     """Add a mail user, or restore an archived one with the old mailbox."""
-    password = _password(password_stdin)
+    password = _password(password_stdin, settings)
     privileges = (ADMIN,) if admin else ()
     change_in_box(
-        settings,
-        lambda runtime, actor: runtime.service.add(actor, email, password, privileges, quota),
+        _with_policy(settings, policy),
+        lambda runtime, actor: runtime.service.add(actor, email, password, privileges, quota, place=CLI),
         make=True,
     )
     click.echo("mail user added")
@@ -111,11 +132,15 @@ def purge(email: str, confirm: str | None, settings: Settings) -> None:
 @user.command()
 @click.argument("email")
 @_password_option
+@_policy_option
 @box_options
-def password(email: str, password_stdin: bool, settings: Settings) -> None:
+def password(email: str, password_stdin: bool, policy: bool | None, settings: Settings) -> None:
     """Set a password; open sessions end."""
-    new = _password(password_stdin)
-    change_in_box(settings, lambda runtime, actor: runtime.service.set_password(actor, email, new))
+    new = _password(password_stdin, settings)
+    change_in_box(
+        _with_policy(settings, policy),
+        lambda runtime, actor: runtime.service.set_password(actor, email, new, place=CLI),
+    )
     click.echo("OK")
 
 
@@ -149,3 +174,7 @@ def remove_admin(email: str, settings: Settings) -> None:
     """Make an administrator a normal user."""
     change_in_box(settings, lambda runtime, actor: runtime.service.remove_privileges(actor, email, (ADMIN,)))
     click.echo("OK")
+
+
+for command in (import_, export, undo_import):
+    user.add_command(command)

@@ -2,61 +2,118 @@
 
 from __future__ import annotations
 
-from tornado.iostream import StreamClosedError
+from collections.abc import AsyncIterator
 
-from mailusers_plugin.auth.basic import HEADER_INVALID
-from mailusers_plugin.errors import LoginRefusedError
-from mailusers_plugin.handlers.base import PURGE, READ, WRITE, BaseHandler, requires
-from mailusers_plugin.models import ADMIN, Actor
+from mailusers_plugin.handlers.base import requires
+from mailusers_plugin.handlers.conditions import if_match
+from mailusers_plugin.handlers.list_tag import TaggedList
+from mailusers_plugin.handlers.once import OnceHandler, repeatable
+from mailusers_plugin.handlers.page_examples import base_url
+from mailusers_plugin.handlers.page_request import (
+    BUILDING_SECONDS,
+    CATCH_UP_SECONDS,
+    LIST_CATCH_UP_SECONDS,
+    PAGING,
+    PageRequest,
+)
+from mailusers_plugin.handlers.sending import Sending
+from mailusers_plugin.models import ADMIN, Account
+from mailusers_plugin.permissions import ADMINISTER, PURGE, QUOTA, READ, WRITE
+from mailusers_plugin.settings_browser import API
+from mailusers_plugin.user_versions import as_tag, of_account
 from mailusers_plugin.validation import display_quota
 
 
-class APIHandler(BaseHandler):
+class APIHandler(OnceHandler):
     """Base of the API's handlers."""
 
-    @property
-    def actor(self) -> Actor:
-        """The caller, who is known once the verb runs."""
-        if self.identity is None:
-            raise LoginRefusedError(HEADER_INVALID)
-        return self.identity.actor
+    def wanted_versions(self) -> tuple[str, ...] | None:
+        """Return those that ``If-Match`` names."""
+        return if_match(self.request.headers.get("If-Match"))
+
+    def tag_version(self, account: Account) -> None:
+        """Say at which version a user is, for ``If-Match``."""
+        self.set_header("ETag", as_tag(of_account(account)))
 
 
-class UserListAPI(APIHandler):
+class UserListAPI(APIHandler, TaggedList, Sending):
     """All users."""
 
     @requires(READ)
     async def get(self) -> None:
-        """Answer with one address a line, or with everything as JSON."""
-        if self.parameters.get("format") != "json":
-            self.answer_text("".join(f"{email}\n" for email in await self.service.addresses()))
+        """Answer with one address a line, or with everything or a page of it as JSON."""
+        as_json = self.parameters.get("format") == "json"
+        if as_json and PAGING & self.parameters.names():
+            await self.answer_page()
             return
-        pieces = await self.dependencies.listing.json()
-        self.set_header("Content-Type", "application/json")
-        try:
-            for piece in pieces:
-                self.write(piece)
-                await self.flush()
-        except StreamClosedError:
+        directory = self.dependencies.directory
+        # Longer than for a page: who asks for everything wants to have everything.
+        state = await directory.settled_state(BUILDING_SECONDS, LIST_CATCH_UP_SECONDS)
+        if state is not None:
+            self.tag(state, as_json)
+            if self.is_unchanged():
+                return
+        if as_json:
+            self.set_header("Content-Type", "application/json")
+        if self.request.method == "HEAD":
+            # How long it is nobody knows; Tornado would say that it is empty.
+            await self.flush()
             return
-        self.finish()
+        await self.send(self.parts(as_json=as_json, tagged=state is not None))
 
     head = get
+
+    async def parts(self, *, as_json: bool, tagged: bool) -> AsyncIterator[bytes]:
+        """Yield the whole list, all of it as it is at one moment.
+
+        :param as_json: one address a line otherwise
+        :param tagged: whether to set the tag of that moment
+        """
+        async with self.dependencies.listing.everything(as_json=as_json) as (state, parts):
+            if tagged and state is not None:
+                self.tag(state, as_json)
+            async for part in parts:
+                yield part
+
+    async def answer_page(self) -> None:
+        """Answer with one page; the next one is named in ``Link`` (RFC 8288), the count in ``X-Total-Count``."""
+        asked = PageRequest.of(self.parameters)
+        directory = self.dependencies.directory
+        # Before the page is read: of what changes in between the page may be ahead of its tag, never behind.
+        state = await directory.settled_state(BUILDING_SECONDS, CATCH_UP_SECONDS)
+        url = base_url(self.request.protocol, self.request.host, self.dependencies.settings)
+        if state is not None:
+            # The address of the next page is a part of the answer.
+            self.tag(state, asked, url)
+            if self.is_unchanged():
+                return
+        page, counts = await directory.page_of_lines(asked.selection, asked.sort, asked.cursor, asked.limit)
+        self.set_header("X-Total-Count", str(counts.active + counts.archived))
+        if page.next is not None:
+            self.set_header("Link", f'<{url}/mail/users?{asked.query(page.next)}>; rel="next"')
+        self.set_header("Content-Type", "application/json")
+        self.finish(self.dependencies.listing.page(page))
 
 
 class UserAddAPI(APIHandler):
     """Add a user, or restore an archived one."""
 
     @requires(WRITE)
+    @repeatable
     async def post(self) -> None:
         """Add."""
         given = self.parameters
-        change = await self.service.add(
-            self.actor,
-            given.email(),
-            given.text("password"),
-            given.privileges() or (),
-            given.get("quota"),
+        email = given.email()
+        change = await self.made_once(
+            email,
+            lambda actor: self.service.add(
+                actor,
+                email,
+                given.text("password"),
+                given.privileges() or (),
+                given.get("quota"),
+                place=API,
+            ),
         )
         await self.wait_if_preferred(change)
         self.answer_text("mail user added\n")
@@ -66,9 +123,11 @@ class UserRemoveAPI(APIHandler):
     """Archive a user."""
 
     @requires(WRITE)
+    @repeatable
     async def post(self) -> None:
         """Archive."""
-        change = await self.service.archive(self.actor, self.parameters.email())
+        email = self.parameters.email()
+        change = await self.made_once(email, lambda actor: self.service.archive(actor, email))
         await self.wait_if_preferred(change)
         self.answer_text("mail user removed\n")
 
@@ -77,10 +136,12 @@ class UserPurgeAPI(APIHandler):
     """Delete an archived mailbox for good."""
 
     @requires(PURGE)
+    @repeatable
     async def post(self) -> None:
         """Delete."""
         given = self.parameters
-        change = await self.service.purge(self.actor, given.email(), given.email("confirm"))
+        email, confirm = given.email(), given.email("confirm")
+        change = await self.made_once(email, lambda actor: self.service.purge(actor, email, confirm))
         await self.wait_if_preferred(change)
         self.answer_text("mail user purged\n")
 
@@ -89,10 +150,14 @@ class UserPasswordAPI(APIHandler):
     """A user's password."""
 
     @requires(WRITE)
+    @repeatable
     async def post(self) -> None:
         """Set it."""
         given = self.parameters
-        change = await self.service.set_password(self.actor, given.email(), given.text("password"))
+        email, password = given.email(), given.text("password")
+        change = await self.made_once(
+            email, lambda actor: self.service.set_password(actor, email, password, place=API)
+        )
         await self.wait_if_preferred(change)
         self.answer_text("OK")
 
@@ -104,6 +169,7 @@ class UserPrivilegesAPI(APIHandler):
     async def get(self) -> None:
         """Answer with one a line."""
         account = await self.service.account(self.parameters.email())
+        self.tag_version(account)
         self.answer_text("\n".join(account.privileges))
 
     head = get
@@ -112,12 +178,14 @@ class UserPrivilegesAPI(APIHandler):
 class UserPrivilegesAddAPI(APIHandler):
     """Give privileges."""
 
-    @requires(WRITE)
+    @requires(ADMINISTER)
+    @repeatable
     async def post(self) -> None:
         """Add."""
         given = self.parameters
         wanted = given.privileges() or [given.text("privilege")]
-        change = await self.service.add_privileges(self.actor, given.email(), wanted)
+        email = given.email()
+        change = await self.made_once(email, lambda actor: self.service.add_privileges(actor, email, wanted))
         await self.wait_if_preferred(change)
         self.answer_text("OK")
 
@@ -125,12 +193,16 @@ class UserPrivilegesAddAPI(APIHandler):
 class UserPrivilegesRemoveAPI(APIHandler):
     """Take privileges away."""
 
-    @requires(WRITE)
+    @requires(ADMINISTER)
+    @repeatable
     async def post(self) -> None:
         """Remove; ``admin`` where none is named."""
         given = self.parameters
         unwanted = given.privileges() or [ADMIN]
-        change = await self.service.remove_privileges(self.actor, given.email(), unwanted)
+        email = given.email()
+        change = await self.made_once(
+            email, lambda actor: self.service.remove_privileges(actor, email, unwanted)
+        )
         await self.wait_if_preferred(change)
         self.answer_text("OK")
 
@@ -144,6 +216,7 @@ class UserQuotaAPI(APIHandler):
         given = self.parameters
         account = await self.service.account(given.email())
         quota = display_quota(account.quota)
+        self.tag_version(account)
         if given.get("text"):
             self.answer_text(quota)
         else:
@@ -151,11 +224,13 @@ class UserQuotaAPI(APIHandler):
 
     head = get
 
-    @requires(WRITE)
+    @requires(QUOTA)
+    @repeatable
     async def post(self) -> None:
         """Set it."""
         given = self.parameters
-        change = await self.service.set_quota(self.actor, given.email(), given.text("quota"))
+        email, quota = given.email(), given.text("quota")
+        change = await self.made_once(email, lambda actor: self.service.set_quota(actor, email, quota))
         await self.wait_if_preferred(change)
         self.answer_text("OK")
 

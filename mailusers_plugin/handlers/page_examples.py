@@ -7,6 +7,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
+from mailusers_plugin.settings import Settings
+from mailusers_plugin.texts import N_
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9@._+-]+", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", re.ASCII)
 
@@ -16,9 +19,9 @@ class Example:
     """One command.
 
     :ivar name: for tests and links
-    :ivar title: what it does
+    :ivar title: what it does, to be translated
     :ivar command: as it is to be pasted
-    :ivar note: what else there is to say
+    :ivar note: what else there is to say, to be translated
     """
 
     name: str
@@ -27,12 +30,14 @@ class Example:
     note: str = ""
 
 
-def base_url(protocol: str, host: str, prefix: str) -> str:
+def base_url(protocol: str, host: str, settings: Settings) -> str:
     """Return the address that the examples call.
 
-    :param host: as the browser sent it; what is not a host name is not put into a command
+    :param host: as the browser sent it; what is not a host name is not put into a command, and where ``public_url`` is
+        set it does not count at all
     """
-    return f"{protocol}://{host if _HOST.fullmatch(host) else 'localhost'}{prefix}"
+    place = settings.public_url or f"{protocol}://{host if _HOST.fullmatch(host) else 'localhost'}"
+    return place + settings.prefix
 
 
 def examples(url: str, caller: str | None, email: str, *, has_login: bool) -> list[Example]:
@@ -52,60 +57,64 @@ def examples(url: str, caller: str | None, email: str, *, has_login: bool) -> li
 
     confirmation = "-d " + shlex.quote(f"confirm={email}")
     found = [
-        Example("list", "List the addresses of all active users", get + shlex.quote(users)),
+        Example("list", N_("List the addresses of all active users"), get + shlex.quote(users)),
         Example(
             "list-json",
-            "List everything as JSON",
+            N_("List everything as JSON"),
             get + shlex.quote(f"{users}?format=json"),
-            "Grouped by domain, with sizes and quotas; archived users too.",
+            N_("Grouped by domain, with sizes and quotas; archived users too."),
         ),
         Example(
             "add",
-            "Add a user, or restore an archived one",
+            N_("Add a user, or restore an archived one"),
             f"{post}{about('--data-urlencode', _variable('password', 'NEW_PASSWORD'), '-d quota=5G')} "
             + shlex.quote(f"{users}/add"),
-            "Add -d privileges=admin for an administrator. Without a quota the default applies.",
+            N_("Add -d privileges=admin for an administrator. Without a quota the default applies."),
         ),
         Example(
             "password",
-            "Set a password",
+            N_("Set a password"),
             f"{post}{about('--data-urlencode', _variable('password', 'NEW_PASSWORD'))} "
             + shlex.quote(f"{users}/password"),
         ),
         Example(
             "quota-get",
-            "Ask for a quota",
+            N_("Ask for a quota"),
             f"{get}{about()} {shlex.quote(f'{users}/quota')}",
-            "Answers with JSON; add -d text=1 for the bare quota.",
+            N_("Answers with JSON; add -d text=1 for the bare quota."),
         ),
-        Example("quota-set", "Set a quota", f"{post}{about('-d quota=10G')} {shlex.quote(f'{users}/quota')}"),
+        Example(
+            "quota-set", N_("Set a quota"), f"{post}{about('-d quota=10G')} {shlex.quote(f'{users}/quota')}"
+        ),
         Example(
             "privileges-add",
-            "Make an administrator",
+            N_("Make an administrator"),
             f"{post}{about('-d privilege=admin')} {shlex.quote(f'{users}/privileges/add')}",
         ),
         Example(
             "privileges-get",
-            "List privileges",
+            N_("List privileges"),
             get + shlex.quote(f"{users}/privileges?email={email}"),
         ),
         Example(
             "privileges-remove",
-            "Make an administrator a normal user",
+            N_("Make an administrator a normal user"),
             f"{post}{about()} {shlex.quote(f'{users}/privileges/remove')}",
         ),
         Example(
             "archive",
-            "Archive a user, and wait until the mail server knows",
+            N_("Archive a user, and wait until the mail server knows"),
             f"{post}-H 'Prefer: wait=5' {about()} {shlex.quote(f'{users}/remove')}",
-            "The mailbox is kept. With Prefer: wait=5 any change answers after its hooks have run, "
-            "or after five seconds.",
+            N_(
+                "The mailbox is kept. With Prefer: wait=5 any change answers after its hooks have run, or after five "
+                "seconds."
+            ),
         ),
         Example(
             "purge",
-            "Delete an archived mailbox for good",
+            N_("Delete an archived mailbox for good"),
             f"{post}{about(confirmation)} {shlex.quote(f'{users}/purge')}",
-            "There is no way back.",
+            N_("There is no way back."),
         ),
     ]
     if has_login:
@@ -116,19 +125,19 @@ def examples(url: str, caller: str | None, email: str, *, has_login: bool) -> li
 def _session_examples(url: str, name: str, post: str) -> list[Example]:
     key = f"--user {_credentials(name, 'SESSION_KEY')}"
     return [
-        Example("login", "Get a session key for your password", post + shlex.quote(f"{url}/login")),
+        Example("login", N_("Get a session key for your password"), post + shlex.quote(f"{url}/login")),
         Example(
             "session-key",
-            "Keep the session key in a variable",
+            N_("Keep the session key in a variable"),
             f"SESSION_KEY=$({post.replace('curl', 'curl --silent', 1)}{shlex.quote(f'{url}/login')}"
             """ | sed -n 's/.*"api_key":"\\([^"]*\\)".*/\\1/p')""",
         ),
         Example(
             "session-list",
-            "Use the session key in place of the password",
+            N_("Use the session key in place of the password"),
             f"curl -X GET {key} {shlex.quote(f'{url}/mail/users')}",
         ),
-        Example("logout", "End the session", f"curl -X POST {key} {shlex.quote(f'{url}/logout')}"),
+        Example("logout", N_("End the session"), f"curl -X POST {key} {shlex.quote(f'{url}/logout')}"),
     ]
 
 

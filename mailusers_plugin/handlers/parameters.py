@@ -9,6 +9,7 @@ import orjson
 from tornado.httputil import HTTPServerRequest
 
 from mailusers_plugin.errors import InvalidInputError
+from mailusers_plugin.texts import N_
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -30,6 +31,9 @@ class Parameters:
         :raises InvalidInputError: if the body is not what its content type says, or not UTF-8
         """
         values: dict[str, list[str]] = {}
+        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            # Some kilobytes can be made of some gigabytes.
+            raise InvalidInputError(N_("Compressed bodies are not taken. Send the parameters as they are."))
         if request.method in ("GET", "HEAD"):
             _add_bytes(values, request.query_arguments)
         content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -38,10 +42,18 @@ class Parameters:
         elif content_type in _FORMS:
             _add_bytes(values, request.body_arguments)
             if request.files:
-                raise InvalidInputError("Files are not expected here. Send the parameters as plain fields.")
+                raise InvalidInputError(
+                    N_("Files are not expected here. Send the parameters as plain fields.")
+                )
         elif request.body and request.method not in ("GET", "HEAD"):
-            raise InvalidInputError(f"Send the parameters as {_FORMS[0]}, {_FORMS[1]} or application/json.")
+            raise InvalidInputError(
+                N_("Send the parameters as %(types)s or application/json."), types=", ".join(_FORMS)
+            )
         return cls(values)
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all parameters."""
+        return frozenset(self._values)
 
     def get(self, name: str) -> str | None:
         """Return a parameter, ``None`` where it is missing.
@@ -52,8 +64,12 @@ class Parameters:
         if not values:
             return None
         if len(set(values)) > 1:
-            raise InvalidInputError(f"The parameter {name} was given more than once.")
+            raise InvalidInputError(N_("The parameter %(name)s was given more than once."), name=name)
         return values[0]
+
+    def every(self, name: str) -> list[str]:
+        """Return all values of a parameter, in order and each once."""
+        return list(dict.fromkeys(self._values.get(name, ())))
 
     def text(self, name: str) -> str:
         """Return a parameter, empty where it is missing."""
@@ -75,19 +91,22 @@ def _add_bytes(values: dict[str, list[str]], arguments: Mapping[str, list[bytes]
         try:
             values.setdefault(name, []).extend(item.decode() for item in items)
         except UnicodeDecodeError:
-            raise InvalidInputError(f"The parameter {name!a} is not valid UTF-8.") from None
+            raise InvalidInputError(
+                N_("The parameter %(name)s is not valid UTF-8."), name=ascii(name)
+            ) from None
 
 
 def _add_json(values: dict[str, list[str]], body: bytes) -> None:
     try:
         content = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:
-        raise InvalidInputError("The body is not valid JSON.") from None
+        raise InvalidInputError(N_("The body is not valid JSON.")) from None
     if not isinstance(content, dict):
-        raise InvalidInputError("The body must be a JSON object whose keys are the parameters.")
+        raise InvalidInputError(N_("The body must be a JSON object whose keys are the parameters."))
     for name, value in content.items():
-        items = value if isinstance(value, list) else [value]
-        values.setdefault(name, []).extend(_text(name, item) for item in items if item is not None)
+        # Null is a parameter that is left out. In a list it is a mistake, and what it stands for nobody knows.
+        items = value if isinstance(value, list) else [] if value is None else [value]
+        values.setdefault(name, []).extend(_text(name, item) for item in items)
 
 
 def _text(name: str, value: Any) -> str:
@@ -95,4 +114,4 @@ def _text(name: str, value: Any) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise InvalidInputError(f"The parameter {name!a} must be text.")
+    raise InvalidInputError(N_("The parameter %(name)s must be text."), name=ascii(name))

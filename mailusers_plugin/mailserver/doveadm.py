@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import selectors
 import shutil
 import signal
-import subprocess
+
+# Programs are started as lists of arguments, never through a shell.
+import subprocess  # nosec B404
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 from mailusers_plugin.errors import MailUsersError
 
 _OUTPUT_BYTES: Final = 65536
+_MOST_OUTPUT_BYTES: Final = 16 * 1024 * 1024
+"""A program that prints more is killed: to read on and on would keep the event loop from everything else."""
 _SYNC_TIMEOUT_SECONDS: Final = 5
 EX_NOUSER: Final = 67
 """doveadm's exit code for an unknown user (sysexits.h)."""
 EX_NOHOST: Final = 68
 """doveadm's exit code where ``kick`` found no connection."""
 
+_PASSING: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM))
 _DOWN: Final = ("Connection refused", "No such file or directory")
 """What doveadm says of the sockets of a Dovecot that does not run."""
 _NO_QUOTA: Final = "Unknown command 'quota'"
@@ -73,6 +81,16 @@ class Doveadm:
         result = self._now("user", "-f", "home", email)
         return result.strip() if result is not None else None
 
+    def configured(self, name: str) -> str | None:
+        """Return a value of Dovecot's configuration, empty where it is not set, ``None`` where that cannot be read.
+
+        Blocks.
+
+        :param name: such as ``plugin/quota``
+        """
+        result = self._now("config", "-h", name)
+        return None if result is None else result.strip()
+
     def reload(self) -> None:
         """Make a Dovecot that runs open its databases anew; sessions go on. Blocks."""
         self._now("reload")
@@ -82,16 +100,22 @@ class Doveadm:
         if not self.installed:
             return None
         try:
-            result = subprocess.run(
+            process = subprocess.Popen(  # nosec B603
                 [*self.command, *arguments],
-                capture_output=True,
-                timeout=_SYNC_TIMEOUT_SECONDS,
-                check=False,
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except OSError:
             return None
-        return result.stdout.decode("utf-8", "replace") if result.returncode == 0 else None
+        with process:
+            try:
+                text = _read_now(process.stdout, _SYNC_TIMEOUT_SECONDS)
+                return text if process.wait(_SYNC_TIMEOUT_SECONDS) == 0 else None
+            except (TimeoutError, subprocess.TimeoutExpired, _TooMuchError):
+                _kill(process.pid)
+                return None
 
     async def recalculate_quota(self, email: str) -> None:
         """Make Dovecot count a mailbox again, by its limit of now; makes the maildir of a new user.
@@ -150,18 +174,27 @@ class Doveadm:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
-        except (FileNotFoundError, PermissionError) as error:
-            raise DoveadmMissingError(f"{self.command[0]} cannot be run: {error.strerror}.") from None
+        except OSError as error:
+            text = f"{self.command[0]} cannot be run: {error.strerror}."
+            # Too few file descriptors or too little memory pass; a program that is not there, or none, does not.
+            kind = DoveadmError if error.errno in _PASSING else DoveadmMissingError
+            raise kind(text) from None
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 text = await _read_bounded(process)
-                return Output(await process.wait(), text)
+                output = Output(await process.wait(), text)
         except TimeoutError:
+            await _end(process)
             raise DoveadmError(
                 f"doveadm {arguments[0]} did not end within {self._timeout_seconds:g} seconds."
             ) from None
-        finally:
+        except _TooMuchError:
             await _end(process)
+            raise DoveadmError(f"doveadm {arguments[0]} printed without end.") from None
+        except BaseException:
+            await _end(process)
+            raise
+        return output
 
 
 def _is_down(output: Output) -> bool:
@@ -172,16 +205,51 @@ def _failure(what: str, output: Output) -> DoveadmError:
     return DoveadmError(f"doveadm {what} ended with {output.exit_code}: {output.text[:500]}")
 
 
+class _TooMuchError(Exception):
+    """A program prints without end."""
+
+
 async def _read_bounded(process: asyncio.subprocess.Process) -> str:
     """Read all output but keep only its beginning, so that the process never waits for us."""
     kept = b""
+    size = 0
     while process.stdout is not None and (chunk := await process.stdout.read(_OUTPUT_BYTES)):
         kept += chunk[: _OUTPUT_BYTES - len(kept)]
+        size += len(chunk)
+        if size > _MOST_OUTPUT_BYTES:
+            raise _TooMuchError
+        # What is there already is read without a pause, and others are to come to their turn.
+        await asyncio.sleep(0)
     return kept.decode("utf-8", "replace").strip()
 
 
+def _read_now(pipe: IO[bytes] | None, timeout_seconds: float) -> str:
+    """Read output in the calling thread, within a time and as much as is kept of it."""
+    if pipe is None:
+        return ""
+    deadline = time.monotonic() + timeout_seconds
+    kept = b""
+    size = 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            chunk = os.read(pipe.fileno(), _OUTPUT_BYTES)
+            if not chunk:
+                return kept.decode("utf-8", "replace")
+            kept += chunk[: _OUTPUT_BYTES - len(kept)]
+            size += len(chunk)
+            if size > _MOST_OUTPUT_BYTES:
+                raise _TooMuchError
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    """Kill a process and its children, which may have kept its output open after it has ended itself."""
+    _kill(process.pid)
+    await process.wait()
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

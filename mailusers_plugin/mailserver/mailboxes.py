@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from mailusers_plugin.errors import StorageError
-from mailusers_plugin.validation import split_address
+from mailusers_plugin.texts import N_
+from mailusers_plugin.validation import MAX_EMAIL_LENGTH, split_address
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_+=&'~!#$%^*{}|?-][A-Za-z0-9_.+=&'~!#$%^*{}|?-]{0,253}", re.ASCII)
 """What a folder may be called to count as a local part or domain: an atom of an address (RFC 5322, 3.2.3) that
@@ -34,7 +35,8 @@ class Scan:
     """What is in the mail store.
 
     :ivar mailboxes: domain and local part of each
-    :ivar strange: entries that cannot be mailboxes (files, links, odd names), quoted so that they can be printed
+    :ivar strange: entries that cannot be mailboxes (files, links, odd or too long names), quoted so that they can
+        be printed
     """
 
     mailboxes: frozenset[tuple[str, str]]
@@ -84,7 +86,11 @@ class Mailboxes:
             except FileNotFoundError:
                 return Scan(frozenset(), ())
             except OSError as error:
-                raise StorageError(f"The mail store {self.root} cannot be read: {error.strerror}.") from None
+                raise StorageError(
+                    N_("The mail store %(path)s cannot be read: %(reason)s."),
+                    path=self.root,
+                    reason=error.strerror,
+                ) from None
             found: set[tuple[str, str]] = set()
             strange = list(top.strange)
             for domain in top.names:
@@ -108,13 +114,44 @@ class Mailboxes:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                if may_be_mailbox(entry.name, key) and entry.is_dir(follow_symlinks=False):
                     names.append(entry.name)
                 else:
                     strange.append(ascii(os.path.join(key, entry.name)))  # noqa: PTH118
         folder = _Folder(mtime_ns, read_ns, tuple(names), tuple(strange))
         self._cache[key] = folder
         return folder
+
+    def groups(self, after: str, size: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        """Yield the mailboxes by domain, some at a time; nothing is kept, and the order stays.
+
+        :param after: a domain; it and those before it are left out
+        :param size: at most so many in one group
+        :returns: of each group the last domain that is finished with it, and domain and local part of each mailbox
+        :raises StorageError: if the mail store cannot be read
+        """
+        try:
+            domains = sorted(domain for domain in _names(self.root) if domain > after)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(
+                N_("The mail store %(path)s cannot be read: %(reason)s."),
+                path=self.root,
+                reason=error.strerror,
+            ) from None
+        done, group = after, []
+        for domain in domains:
+            # A domain's folder may vanish or be locked while the others are read.
+            with suppress(OSError):
+                for name in _names(self.root / domain, domain):
+                    group.append((domain, name))
+                    if len(group) == size:
+                        yield done, group
+                        group = []
+            done = domain
+        if group:
+            yield done, group
 
     def exists(self, email: str) -> bool:
         """Tell whether an address has a mailbox on disk.
@@ -145,8 +182,11 @@ class Mailboxes:
                 mode = os.stat(local_part, dir_fd=domain_fd, follow_symlinks=False).st_mode
                 if not stat.S_ISDIR(mode):
                     raise StorageError(
-                        f"{self.path(email)} is not a directory but a link or a file. Delete what it points to "
-                        "and then itself by hand."
+                        N_(
+                            "%(path)s is not a directory but a link or a file. Delete what it points to and then "
+                            "itself by hand."
+                        ),
+                        path=self.path(email),
                     )
                 # What an earlier, interrupted purge had set aside would be in the way.
                 _delete_tree(purge_name, domain_fd)
@@ -172,10 +212,32 @@ class Mailboxes:
             _delete_tree(purge_name, domain_fd)
 
 
+def _names(path: Path, domain: str = "") -> Iterator[str]:
+    """Yield the names of the folders that may be domains, or mailboxes of a domain."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if may_be_mailbox(entry.name, domain) and entry.is_dir(follow_symlinks=False):
+                yield entry.name
+
+
+def may_be_mailbox(name: str, domain: str) -> bool:
+    """Tell whether a folder can be a mailbox by its name.
+
+    :param domain: of the folder that it is in
+    """
+    # With its domain it must be an address.
+    return len(name) < MAX_EMAIL_LENGTH - len(domain) and _NAME.fullmatch(name) is not None
+
+
+def may_be_domain(name: str) -> bool:
+    """Tell whether a folder can be a domain's by its name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _parts(email: str) -> tuple[str, str]:
     local_part, domain = split_address(email)
     if not (_NAME.fullmatch(local_part) and _NAME.fullmatch(domain)):
-        raise StorageError("That address cannot have a mailbox in this mail store.")
+        raise StorageError(N_("That address cannot have a mailbox in this mail store."))
     return local_part, domain
 
 
@@ -199,7 +261,11 @@ def _reported(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be deleted: {error.strerror}. What is left is still archived; mend that and try again."
+            N_(
+                "%(path)s cannot be deleted: %(reason)s. What is left is still archived; mend that and try again."
+            ),
+            path=path,
+            reason=error.strerror,
         ) from error
 
 

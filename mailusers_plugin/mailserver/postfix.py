@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
+
+# Programs are started as lists of arguments, never through a shell.
+import subprocess  # nosec B404
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mailusers_plugin.errors import MailUsersError
+from mailusers_plugin.texts import N_
 
 _LOOKUPS: Final = (
     "virtual_mailbox_domains",
@@ -69,12 +72,18 @@ class Postfix:
 
         :param config_dir: Postfix's configuration directory; empty for its default
         """
+        self._config_dir = config_dir
         self._options = ("-c", config_dir) if config_dir else ()
 
-    @property
-    def installed(self) -> bool:
-        """Tell whether there is one."""
-        return shutil.which("postconf") is not None
+    def is_set_up(self) -> bool:
+        """Tell whether there is one, with a configuration: Debian can install it without. Blocks.
+
+        :raises PostfixError: if postconf fails
+        """
+        if shutil.which("postconf") is None:
+            return False
+        folder = self._config_dir or self._run("postconf", "-dh", "config_directory").strip()
+        return (Path(folder) / "main.cf").is_file()
 
     def inspect(self, database: Path) -> PostfixState:
         """Read the configuration. Blocks.
@@ -122,14 +131,21 @@ class Postfix:
 
     def _run(self, *command: str) -> str:
         try:
-            result = subprocess.run(
+            result = subprocess.run(  # nosec B603
                 command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False, stdin=subprocess.DEVNULL
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise PostfixError(f"{command[0]} cannot be run: {error}") from None
+            raise PostfixError(
+                N_("%(command)s cannot be run: %(reason)s"), command=command[0], reason=str(error)
+            ) from None
         if result.returncode:
             text = result.stderr.decode("utf-8", "replace").strip()[:500]
-            raise PostfixError(f"{command[0]} ended with {result.returncode}: {text}")
+            raise PostfixError(
+                N_("%(command)s ended with %(code)s: %(text)s"),
+                command=command[0],
+                code=str(result.returncode),
+                text=text,
+            )
         return result.stdout.decode("utf-8", "replace")
 
 

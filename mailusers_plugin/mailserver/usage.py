@@ -1,88 +1,100 @@
-"""Where mailbox sizes come from. One source today: the file that Dovecot's maildir quota keeps."""
+"""Where mailbox sizes come from: what every source has in common. Which one it is, the settings say."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from mailusers_plugin.models import Usage
+from mailusers_plugin.models import SizeBatch
 
-_READ_BYTES: Final = 65536
-"""Dovecot recalculates a maildirsize file that has grown beyond 5120 bytes (Maildir++ quota)."""
+_SLICE_SECONDS: Final = 0.005
+"""So long is worked before a pause: Python's own switch interval, below which a pause gains nobody anything."""
+
+
+class StoppedError(Exception):
+    """The server stops: a pass ends here, and the next one goes on from its position."""
+
+
+class Pace:
+    """Spreads work over time, so that it takes no more than a share of it."""
+
+    def __init__(self, share: float = 1.0) -> None:
+        """Begin to count.
+
+        :param share: the part of the time in which is worked, above 0; ``1.0`` for no pauses
+        """
+        self._pause_each_second = 1 / share - 1
+        self._stopped = threading.Event()
+        self._began = time.perf_counter()
+
+    def begin(self) -> None:
+        """Begin to count now, after time in which was not worked."""
+        self._began = time.perf_counter()
+
+    def rest(self) -> None:
+        """Pause, if it is time to; called between two short pieces of work, in a thread.
+
+        :raises StoppedError: if the server stops
+        """
+        worked = time.perf_counter() - self._began
+        if worked < _SLICE_SECONDS and not self._stopped.is_set():
+            return
+        if self._stopped.wait(worked * self._pause_each_second):
+            raise StoppedError
+        self._began = time.perf_counter()
+
+    def stop(self) -> None:
+        """End the pause that is and let none begin."""
+        self._stopped.set()
+
+
+class Known(Protocol):
+    """What is stored already. Both block."""
+
+    def marks(self, emails: Sequence[str]) -> Mapping[str, int | None]:
+        """Return the marks of those mailboxes whose size is known, by address; see :class:`Measured`."""
+        ...
+
+    def after(self, email: str) -> Sequence[str]:
+        """Return the next addresses of which something is known, by address; none at the end.
+
+        :param email: the last one before; empty for the first
+        """
+        ...
 
 
 class UsageSource(Protocol):
     """Something that knows how full mailboxes are."""
 
-    def read(self, mailboxes: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Usage]]:
-        """Yield address and size of those mailboxes whose size is known.
+    @property
+    def name(self) -> str:
+        """The source as the setting ``usage_source`` names it."""
+        ...
 
-        Called in a thread; may block.
+    def read(self, position: str, known: Known, pace: Pace) -> Iterator[SizeBatch]:
+        """Yield sizes, in an order that stays, and what is gone. Called in a thread; may block.
 
-        :param mailboxes: domain and local part of each
+        Memory does not grow with the number of mailboxes.
+
+        :param position: the last batch's of a pass that was interrupted; empty for the beginning
+        :raises StoppedError: by ``pace``, at any time
+        :raises MailUsersError: if the source does not answer, with what to do
         """
         ...
 
+    def look(self, emails: Sequence[str]) -> SizeBatch:
+        """Return what is to be said of some mailboxes, at most a hundred, now; the position does not count. Blocks.
 
-class MaildirSizes:
-    """Reads ``maildirsize`` in each maildir.
-
-    Its first line holds the limits (``1048576S``, several with commas), each other line a size and a count to
-    add up (http://www.courier-mta.org/imap/README.maildirquota.html).
-    """
-
-    def __init__(self, root: Path) -> None:
-        """Remember the place.
-
-        :param root: the folder that holds a folder a domain
+        :raises MailUsersError: if the source does not answer, with what to do
         """
-        self._root = root
+        ...
 
-    def read(self, mailboxes: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Usage]]:
-        """Yield address and size of those mailboxes that have a readable, whole file."""
-        root = str(self._root)
-        for domain, local_part in mailboxes:
-            usage = read_maildirsize(f"{root}/{domain}/{local_part}/maildirsize")
-            if usage is not None:
-                yield f"{local_part}@{domain}", usage
+    def stop(self) -> None:
+        """Let what waits for another program end at once. Called in another thread."""
+        ...
 
-
-def read_maildirsize(path: str) -> Usage | None:
-    """Read one file.
-
-    :param path: where it is; a link is not followed
-    :returns: ``None`` where there is none, it cannot be read, or it is damaged
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        content = os.read(descriptor, _READ_BYTES)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return parse_maildirsize(content)
-
-
-def parse_maildirsize(content: bytes) -> Usage | None:
-    """Add up a file's lines.
-
-    :param content: the whole file
-    :returns: ``None`` where it is damaged; sums below zero, which a race in the mail server can leave, count as zero
-    """
-    header, *lines = content.decode("ascii", "replace").splitlines() or [""]
-    try:
-        limits = {part[-1:]: int(part[:-1]) for part in header.strip().split(",") if part}
-        pairs = [tuple(map(int, line.split())) for line in lines if line.strip()]
-        size = sum(size for size, _ in pairs)
-        count = sum(count for _, count in pairs)
-    except ValueError:
-        return None
-    if not limits:
-        return None
-    return Usage(max(size, 0), max(count, 0), max(limits.get("S", 0), 0), datetime.now(UTC))
+    def forget(self, email: str) -> None:
+        """Forget what the source itself keeps of a mailbox that was deleted for good. Blocks."""
+        ...

@@ -6,24 +6,38 @@ Each function takes a connection inside a transaction. Those that change somethi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mailusers_plugin.errors import UnknownUserError, UserExistsError
 from mailusers_plugin.models import ADMIN, Account, Actor, ArchivedUser, Usage
-from mailusers_plugin.store import schema
+from mailusers_plugin.store import schema, second_factors
+from mailusers_plugin.store.lookups import Lookup
 from mailusers_plugin.validation import parse_privileges, split_address
 
 _users = schema.users.c
 _archive = schema.archive.c
+_BATCH: Final = 500
 
 
-def _account(email: str, password: str, privileges: str, quota: str) -> Account:
-    return Account(email, password, parse_privileges(privileges), quota)
+def account(email: str, password: str, privileges: str, quota: str, *factors: Any) -> Account:
+    """Return an account, from columns as they are stored.
+
+    :param factors: what its second factors are, see :data:`second_factors.STATE`; left out where that is not asked for
+    """
+    mark = second_factors.mark(*factors) if factors else ""
+    return Account(email, password, parse_privileges(privileges), quota, mark)
+
+
+_COLUMNS: Final = (_users.email, _users.password, _users.privileges, _users.quota)
+FIND: Final = Lookup(
+    select(*_COLUMNS, *second_factors.STATE).where(_users.email == bindparam("email")), account, "email"
+)
+"""Finds an active account by its address, with the mark of its second factors; see :meth:`Database.look_up`."""
 
 
 def find(connection: Connection, email: str, *, lock: bool = False) -> Account | None:
@@ -31,11 +45,9 @@ def find(connection: Connection, email: str, *, lock: bool = False) -> Account |
 
     :param lock: keep others from changing it until the transaction ends; on SQLite that is so in any case
     """
-    query = select(_users.email, _users.password, _users.privileges, _users.quota).where(
-        _users.email == email
-    )
+    query = select(*_COLUMNS).where(_users.email == email)
     row = connection.execute(query.with_for_update() if lock else query).first()
-    return None if row is None else _account(*row)
+    return None if row is None else account(*row)
 
 
 def get(connection: Connection, email: str, *, lock: bool = False) -> Account:
@@ -63,12 +75,6 @@ def decoy_hash(connection: Connection, number: int) -> str | None:
     return connection.execute(query).scalar()
 
 
-def has_second_factor(connection: Connection, email: str) -> bool:
-    """Tell whether a user has set up a second factor in Mail-in-a-Box."""
-    query = select(schema.mfa.c.id).join(schema.users, _users.id == schema.mfa.c.user_id)
-    return connection.execute(query.where(_users.email == email).limit(1)).first() is not None
-
-
 def any_exists(connection: Connection) -> bool:
     """Tell whether there is any mail user."""
     return connection.execute(select(_users.id).limit(1)).first() is not None
@@ -83,6 +89,22 @@ def administrators(connection: Connection, *, lock: bool = False) -> tuple[str, 
     query = select(_users.email, _users.privileges).where(_users.privileges != "").order_by(_users.email)
     rows = connection.execute(query.with_for_update() if lock else query)
     return tuple(email for email, privileges in rows if ADMIN in parse_privileges(privileges))
+
+
+def hold_additions(connection: Connection, *, exclusively: bool) -> None:
+    """Let additions and what decides by who is *not* there wait for each other, until the transaction ends.
+
+    Rows that do not exist cannot be locked: without this the first administrator could be made twice, and a mailbox
+    deleted whose address is being added. On SQLite writers wait for each other in any case. To be asked for before
+    any other lock.
+
+    :param exclusively: wait for all others; without it only for those that do
+    """
+    if connection.dialect.name != "sqlite":
+        # Rows that are always there, and that nothing but an upgrade changes.
+        version = schema.version.c.version_num
+        query = select(version).order_by(version).with_for_update(read=not exclusively)
+        connection.execute(query).all()
 
 
 def add(connection: Connection, account: Account) -> None:
@@ -101,6 +123,60 @@ def add(connection: Connection, account: Account) -> None:
         )
     except IntegrityError:
         raise UserExistsError from None
+
+
+def add_all(connection: Connection, added: Sequence[Account]) -> None:
+    """Insert accounts, and drop our own records of those that were archived.
+
+    :param added: at least one
+    :raises UserExistsError: if an address is in use
+    """
+    values = [
+        {
+            "email": account.email,
+            "password": account.password_hash,
+            "privileges": "\n".join(account.privileges),
+            "quota": account.quota,
+        }
+        for account in added
+    ]
+    try:
+        connection.execute(insert(schema.users), values)
+    except IntegrityError:
+        raise UserExistsError from None
+    for some in _batches([account.email for account in added]):
+        connection.execute(delete(schema.archive).where(_archive.email.in_(some)))
+
+
+def in_use(connection: Connection, emails: Sequence[str]) -> set[str]:
+    """Return which of some addresses are those of active accounts."""
+    found: set[str] = set()
+    for some in _batches(emails):
+        found.update(connection.execute(select(_users.email).where(_users.email.in_(some))).scalars())
+    return found
+
+
+def archived_records(connection: Connection, emails: Sequence[str]) -> dict[str, bool]:
+    """Return which of some addresses we have a record of an archive of, and whether that is being deleted."""
+    found: dict[str, bool] = {}
+    for some in _batches(emails):
+        query = select(_archive.email, _archive.purge_name).where(_archive.email.in_(some))
+        found.update((email, name is not None) for email, name in connection.execute(query))
+    return found
+
+
+def archived_with_privileges(connection: Connection, emails: Sequence[str]) -> set[str]:
+    """Return which of some addresses are those of archived accounts that had privileges."""
+    found: set[str] = set()
+    for some in _batches(emails):
+        query = select(_archive.email).where(_archive.email.in_(some), _archive.privileges != "")
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def _batches(emails: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(emails), _BATCH):
+        yield emails[start : start + _BATCH]
 
 
 def remove(connection: Connection, email: str) -> None:
@@ -171,9 +247,13 @@ def keep_archived(connection: Connection, account: Account, actor: Actor, archiv
     )
 
 
-def archive_record(connection: Connection, email: str) -> Row[Any] | None:
-    """Return our own record of an archived account."""
-    return connection.execute(select(schema.archive).where(_archive.email == email)).first()
+def archive_record(connection: Connection, email: str, *, lock: bool = False) -> Row[Any] | None:
+    """Return our own record of an archived account.
+
+    :param lock: as in :func:`find`
+    """
+    query = select(schema.archive).where(_archive.email == email)
+    return connection.execute(query.with_for_update() if lock else query).first()
 
 
 def forget_archived(connection: Connection, email: str) -> None:

@@ -43,21 +43,21 @@ class Store:
     altered: bool = False
 
     def close(self) -> None:
-        """Finish what runs and close both."""
-        self.accounts.close()
+        """Finish what runs and close both, first the one whose changes may read the other."""
+        self.state.close()
         if self.state is not self.accounts:
-            self.state.close()
+            self.accounts.close()
 
 
-def open_box(settings: Settings) -> Store:
+def open_box(settings: Settings, *, copying: bool = False) -> Store:
     """Open both databases and bring them up to date.
 
+    :param copying: whether a box is to be copied into it
     :raises ConfigurationError: if the box cannot be used
     :raises UnavailableError: if a database is away
     """
     try:
-        if not settings.database:
-            _make_folders(settings)
+        make_folders(settings)
         private = settings.storage_root / "mailusers"
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -81,7 +81,7 @@ def open_box(settings: Settings) -> Store:
         )
     store = Store(accounts, state)
     try:
-        altered = accounts.write_now(migrate.bring_accounts_up_to_date)
+        altered = accounts.write_now(migrate.bring_accounts_up_to_date, copying=copying)
         if accounts.is_sqlite:
             state.read_now(_use_write_ahead_log)
             if journal_mode(accounts) == "wal":
@@ -108,7 +108,7 @@ def _use_write_ahead_log(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _make_folders(settings: Settings) -> None:
+def make_folders(settings: Settings) -> None:
     """Make what a new box needs, with the owners that the mail system needs; what is there stays as it is."""
     mail = settings.database_path.parent
     if not mail.exists():
@@ -120,7 +120,7 @@ def _make_folders(settings: Settings) -> None:
             with suppress(KeyError):
                 user = pwd.getpwnam(MAIL_USER)
                 os.chown(settings.mailboxes, user.pw_uid, user.pw_gid)
-    if not settings.database_path.exists():
+    if not settings.database and not settings.database_path.exists():
         _make_file(settings.database_path)
 
 

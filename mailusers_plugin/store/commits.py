@@ -14,25 +14,34 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from mailusers_plugin.store.file_place import FilePlace
+from mailusers_plugin.store.file_watch import FileWatch
+
 _BATCH: Final = 500
 """Changes in one commit; the file is locked while they are written out, which takes 5 ms for 10 000 rows."""
 
 
 class Turns:
-    """Reads go on together; a commit waits for those that began and lets none begin."""
+    """Reads go on together; a commit waits for those that began and lets none begin.
+
+    A look-up of some µs is let in until the commit really begins: it holds no commit up, and must not wait with the
+    commit for a read of a second.
+    """
 
     def __init__(self) -> None:
         """Begin with nobody inside."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._reading = 0
         self._committing = False
+        self._begun = False
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -47,6 +56,20 @@ class Turns:
                 self._reading -= 1
                 self._changed.notify_all()
 
+    def begin_glance(self) -> None:
+        """Begin to look one row up; :meth:`end_glance` must follow."""
+        with self._lock:
+            while self._begun:
+                self._changed.wait()
+            self._reading += 1
+
+    def end_glance(self) -> None:
+        """Say that it is done."""
+        with self._lock:
+            self._reading -= 1
+            if self._committing:
+                self._changed.notify_all()
+
     @contextmanager
     def committing(self) -> Iterator[None]:
         """Commit."""
@@ -54,15 +77,16 @@ class Turns:
             self._changed.wait_for(lambda: not self._committing)
             self._committing = True
             self._changed.wait_for(lambda: self._reading == 0)
+            self._begun = True
         try:
             yield
         finally:
             with self._changed:
-                self._committing = False
+                self._committing = self._begun = False
                 self._changed.notify_all()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     function: Callable[[Connection], Any]
     future: Future[Any] = field(default_factory=Future)
@@ -89,13 +113,24 @@ class _BrokenError(Exception):
 class Committer:
     """Carries out changes in one thread, in the order in which they come."""
 
-    def __init__(self, engine: Engine, turns: Turns | None, pause_seconds: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        turns: Turns | None,
+        pause_seconds: float,
+        watch: FileWatch | None = None,
+        place: FilePlace | None = None,
+    ) -> None:
         """Take what it works with.
 
         :param engine: begins its transactions with ``BEGIN IMMEDIATE``
         :param turns: those of the reads; ``None`` where a commit keeps nobody out (a write-ahead log)
         :param pause_seconds: least distance between two commits
+        :param watch: tells our changes from those of other programs
+        :param place: tells whether the file is still the one that has the name
         """
+        self._watch = watch
+        self._place = place
         self._engine = engine
         self._turns = turns
         self._pause_seconds = pause_seconds
@@ -109,10 +144,17 @@ class Committer:
         :param function: runs inside the transaction; what it raises undoes what it did and nothing else. It may run
             twice, with what it did first undone, where the database failed in a change beside it
         :returns: done when the change is committed
+        :raises RuntimeError: after :meth:`close`
         """
         job = _Job(function)
         self._jobs.append(job)
-        self._thread.submit(self._work)
+        try:
+            self._thread.submit(self._work)
+        except RuntimeError:
+            # The thread ends. It may have taken this on all the same, with what came before.
+            with suppress(ValueError):
+                self._jobs.remove(job)
+                raise
         return job.future
 
     def close(self) -> None:
@@ -149,6 +191,9 @@ class Committer:
             job.settle()
 
     def _commit(self, jobs: list[_Job]) -> None:
+        place = self._place
+        if place is not None:
+            place.check()
         with self._engine.connect() as connection, connection.begin() as transaction:
             before = _changes(connection)
             for job in jobs:
@@ -156,8 +201,15 @@ class Committer:
             if _changes(connection) == before:
                 # Nothing is written out, and nobody is kept from anything.
                 return
-            with self._turns.committing() if self._turns else nullcontext():
+            turn = self._turns.committing() if self._turns else nullcontext()
+            with turn, self._watch.own_change() if self._watch else nullcontext():
+                if place is not None:
+                    place.check_connection(connection)
                 transaction.commit()
+            if place is not None:
+                # What went into a file that had lost its name meanwhile is nowhere: it must not be acknowledged.
+                place.check_connection(connection)
+                place.remember_log()
         self._committed_at = time.monotonic()
 
     def _run(self, connection: Connection, job: _Job, *, alone: bool) -> None:

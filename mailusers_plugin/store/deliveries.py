@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, or_, select, update
 
 from mailusers_plugin.events import EVENT_TYPES, Event
-from mailusers_plugin.store import schema
-from mailusers_plugin.store.outbox import Entry
+from mailusers_plugin.store import clock, ended, schema
 
-PENDING: Final = "pending"
+PENDING: Final = ended.PENDING
 DONE: Final = "done"
-FAILED: Final = "failed"
+FAILED: Final = ended.FAILED
+_CANDIDATES: Final = 8
+"""So many times more are looked at than taken, for other processes look at the same."""
+_SET_BACK: Final = timedelta(seconds=1)
+"""A row that was written later than now by more than this was written before the clock was set back."""
 
 _event = schema.event.c
 _delivery = schema.delivery.c
-_subscription = schema.subscription.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,115 +34,132 @@ class Delivery:
     """A delivery that is ours to carry out.
 
     :ivar attempts: how often it was tried before
+    :ivar owner: who holds the lease
+    :ivar suspect: whether a process has ended while it was tried
     """
 
     seq: int
     implementation: str
     attempts: int
+    owner: str
     event: Event
+    suspect: bool = False
 
 
-def plan(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Take over events from the outbox, each once, with a delivery for each implementation that wants it.
+def repeatable(connection: Connection) -> None:
+    """Say of this transaction that it need not survive a crash of the database, so that it need not wait for the disk.
 
-    :param entries: oldest first
+    What is lost then is done again: an event is taken over, leased or delivered once more. PostgreSQL loses the newest
+    transactions only, never one without those behind it (https://www.postgresql.org/docs/15/wal-async-commit.html).
     """
-    ids = [entry.id for entry in entries]
-    known = set(connection.execute(select(_event.id).where(_event.id.in_(ids))).scalars())
-    subscribed = connection.execute(
-        select(_subscription.implementation, _subscription.hook, _subscription.since)
-    ).all()
-    for entry in entries:
-        if entry.id in known:
-            continue
-        values = {
-            "id": entry.id,
-            "type": entry.type,
-            "email": entry.email,
-            "time": entry.time,
-            "body": entry.body,
-        }
-        (seq,) = connection.execute(insert(schema.event).values(values)).inserted_primary_key or (None,)
-        hook = EVENT_TYPES[entry.type].hook
-        rows = [
-            {
-                "seq": seq,
-                "implementation": implementation,
-                "email": entry.email,
-                "state": PENDING,
-                "attempts": 0,
-                "due_at": entry.time,
-                "updated_at": entry.time,
-            }
-            for implementation, wanted, since in subscribed
-            if wanted == hook and since <= entry.time
-        ]
-        if rows:
-            connection.execute(insert(schema.delivery), rows)
-
-
-def subscribe(connection: Connection, wanted: Mapping[str, Iterable[str]], now: datetime) -> None:
-    """Remember which implementation wants which hooks, so that every process plans deliveries for it.
-
-    :param wanted: names of hooks by implementation; what an implementation no longer wants is dropped
-    :param now: it gets the events from now on, unless it was known before
-    """
-    for implementation, hooks in wanted.items():
-        of_it = _subscription.implementation == implementation
-        known = connection.execute(select(_subscription.hook, _subscription.since).where(of_it))
-        since = dict(known.all())
-        connection.execute(delete(schema.subscription).where(of_it))
-        rows = [
-            {"implementation": implementation, "hook": hook, "since": since.get(hook, now), "seen_at": now}
-            for hook in hooks
-        ]
-        if rows:
-            connection.execute(insert(schema.subscription), rows)
-
-
-def subscriptions(connection: Connection) -> dict[str, datetime]:
-    """Return every known implementation and when a process had it last."""
-    seen_at = func.max(_subscription.seen_at, type_=schema.UTCDateTime())
-    query = select(_subscription.implementation, seen_at).group_by(_subscription.implementation)
-    return dict(connection.execute(query).all())
-
-
-def forget(connection: Connection, implementation: str) -> int:
-    """Drop an implementation that is not installed any more, with its deliveries.
-
-    :returns: how many deliveries were dropped that were not done
-    """
-    connection.execute(delete(schema.subscription).where(_subscription.implementation == implementation))
-    open_ = and_(_delivery.implementation == implementation, _delivery.state != DONE)
-    count = connection.execute(select(func.count()).where(open_)).scalar_one()
-    connection.execute(delete(schema.delivery).where(_delivery.implementation == implementation))
-    return count
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
 
 def claim(
-    connection: Connection, free: Mapping[str, int], owner: str, now: datetime, until: datetime
+    connection: Connection,
+    free: Mapping[str, int],
+    owner: str,
+    lease_seconds: float,
+    *,
+    with_suspect: bool = True,
 ) -> list[Delivery]:
     """Take leases on deliveries that are due, at most one at a time for an address and implementation.
 
+    Rows that another process is taking at this moment are passed over, so that each is taken once and nobody waits.
+
     :param free: how many more each implementation that this process has can take
     :param owner: this process
-    :param until: when the lease runs out
+    :param lease_seconds: for how long; by the clock of the database, which all processes share
+    :param with_suspect: whether one may be among them during which a process has ended before. One at a time, so that
+        it is known which one it was should it happen again
     """
+    repeatable(connection)
+    now = clock.now(connection)
+    until = now + timedelta(seconds=lease_seconds)
     claimed: list[Delivery] = []
     for implementation, limit in free.items():
-        for seq, attempts, type_, body in connection.execute(_due(implementation, now).limit(limit)).all():
-            connection.execute(
-                update(schema.delivery)
-                .where(_delivery.seq == seq, _delivery.implementation == implementation)
-                .values(lease_owner=owner, lease_until=until)
-            )
-            event = EVENT_TYPES[type_].from_dict(json.loads(body))
-            claimed.append(Delivery(seq, implementation, attempts, event))
+        found = _lock(connection, implementation, _is_due(now, owner) & ~ended.is_suspect, limit)
+        claimed += _lease(connection, implementation, found, owner, until)
+        if with_suspect and len(found) < limit:
+            found = _lock(connection, implementation, _is_due(now, owner) & ended.is_suspect, 1)
+            claimed += _lease(connection, implementation, found, owner, until, suspect=True)
+            with_suspect = not found
     return claimed
 
 
-def _due(implementation: str, now: datetime) -> Select[Any]:
-    """Select what is due for an implementation; an earlier event of the same address goes first."""
+def _lease(
+    connection: Connection,
+    implementation: str,
+    attempts: Mapping[int, int],
+    owner: str,
+    until: datetime,
+    *,
+    suspect: bool = False,
+) -> list[Delivery]:
+    """Store leases on rows that are locked, and read what is to be delivered."""
+    if not attempts:
+        return []
+    connection.execute(
+        update(schema.delivery)
+        .where(_delivery.seq.in_(list(attempts)), _delivery.implementation == implementation)
+        .values(lease_owner=owner, lease_until=until)
+    )
+    events = select(_event.seq, _event.type, _event.body).where(_event.seq.in_(list(attempts)))
+    bodies = {seq: (type_, body) for seq, type_, body in connection.execute(events)}
+    leased: list[Delivery] = []
+    for seq, tried in attempts.items():
+        type_, body = bodies[seq]
+        event = EVENT_TYPES[type_].from_dict(json.loads(body))
+        leased.append(Delivery(seq, implementation, tried, owner, event, suspect))
+    return leased
+
+
+def _lock(
+    connection: Connection, implementation: str, wanted: ColumnElement[bool], limit: int
+) -> dict[int, int]:
+    """Lock deliveries that are wanted, oldest first; return how often each was tried before.
+
+    In two steps, for MariaDB locks all rows that it looks at, and looks at all to put them in order.
+    """
+    due = connection.execute(_first(implementation, wanted).limit(limit * _CANDIDATES)).scalars().all()
+    if not due:
+        return {}
+    query = (
+        _first(implementation, wanted)
+        .with_only_columns(_delivery.seq, _delivery.attempts)
+        .where(_delivery.seq.in_(due))
+        .order_by(None)
+        .order_by(_delivery.seq)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    for dialect in ("mysql", "mariadb"):
+        query = query.with_hint(schema.delivery, "FORCE INDEX (PRIMARY)", dialect)
+    return dict(connection.execute(query).all())
+
+
+def _is_due(now: datetime, owner: str) -> ColumnElement[bool]:
+    """Select what may be tried now and nobody is at.
+
+    What was never tried may always be, whatever a clock says, and so may what was put off before the clock was set
+    back: the time until then is not known any more. What this process has in hand is never due, however far the clock
+    is put forward.
+    """
+    return and_(
+        _delivery.state == PENDING,
+        or_(_delivery.attempts == 0, _delivery.due_at <= now, _delivery.updated_at > now + _SET_BACK),
+        or_(
+            _delivery.lease_until.is_(None), and_(_delivery.lease_until < now, _delivery.lease_owner != owner)
+        ),
+    )
+
+
+def _first(implementation: str, wanted: ColumnElement[bool]) -> Select[Any]:
+    """Select what is wanted for an implementation; an earlier event of the same address goes first.
+
+    Without a join: where rows are locked, those of the events would be too, and keep other implementations waiting.
+    """
     earlier = schema.delivery.alias("earlier")
     blocked = exists().where(
         earlier.c.implementation == _delivery.implementation,
@@ -148,18 +167,11 @@ def _due(implementation: str, now: datetime) -> Select[Any]:
         earlier.c.state == PENDING,
         earlier.c.seq < _delivery.seq,
     )
+    # A newer version of the plugin may have written a type that only it can deliver.
+    deliverable = exists().where(_event.seq == _delivery.seq, _event.type.in_(EVENT_TYPES))
     return (
-        select(_delivery.seq, _delivery.attempts, _event.type, _event.body)
-        .join(schema.event, _event.seq == _delivery.seq)
-        .where(
-            _delivery.state == PENDING,
-            _delivery.due_at <= now,
-            _delivery.implementation == implementation,
-            or_(_delivery.lease_until.is_(None), _delivery.lease_until < now),
-            # A newer version of the plugin may have written a type that only it can deliver.
-            _event.type.in_(EVENT_TYPES),
-            ~blocked,
-        )
+        select(_delivery.seq)
+        .where(_delivery.implementation == implementation, wanted, deliverable, ~blocked)
         .order_by(_delivery.due_at, _delivery.seq)
     )
 
@@ -167,30 +179,37 @@ def _due(implementation: str, now: datetime) -> Select[Any]:
 def finish(
     connection: Connection,
     delivery: Delivery,
-    now: datetime,
     *,
     error: str | None = None,
-    retry_at: datetime | None = None,
-) -> None:
+    retry_seconds: float | None = None,
+) -> bool:
     """Store the outcome of a try.
 
     :param error: what went wrong, ``None`` for a success
-    :param retry_at: when to try again; with an error and without a time the delivery goes on the failed list
+    :param retry_seconds: when to try again; with an error and without a time the delivery goes on the failed list
+    :returns: whether it was still ours. If not, its lease ran out, and who has it now tells the outcome
     """
-    state = DONE if error is None else PENDING if retry_at else FAILED
-    connection.execute(
+    repeatable(connection)
+    now = clock.now(connection)
+    state = DONE if error is None else PENDING if retry_seconds is not None else FAILED
+    changed = connection.execute(
         update(schema.delivery)
-        .where(_delivery.seq == delivery.seq, _delivery.implementation == delivery.implementation)
+        .where(
+            _delivery.seq == delivery.seq,
+            _delivery.implementation == delivery.implementation,
+            _delivery.lease_owner == delivery.owner,
+        )
         .values(
             state=state,
             attempts=delivery.attempts + 1,
-            due_at=retry_at or now,
+            due_at=now + timedelta(seconds=retry_seconds or 0.0),
             lease_owner=None,
             lease_until=None,
             error=error,
             updated_at=now,
         )
     )
+    return changed.rowcount == 1
 
 
 def release(connection: Connection, owners: Iterable[str]) -> None:
@@ -245,13 +264,22 @@ def count_failed(connection: Connection, event_ids: Sequence[str]) -> int:
     ).scalar_one()
 
 
-def next_due(connection: Connection, implementations: Sequence[str]) -> datetime | None:
-    """Return when the next pending delivery is due."""
-    return connection.execute(
-        select(func.min(_delivery.due_at, type_=schema.UTCDateTime())).where(
-            _delivery.state == PENDING, _delivery.implementation.in_(implementations)
-        )
-    ).scalar()
+def next_due(connection: Connection, implementations: Sequence[str], owner: str = "") -> float | None:
+    """Return in how many seconds the next delivery is due that nobody is at, ``None`` where there is none.
+
+    :param owner: this process
+    """
+    now = clock.now(connection)
+    of_them = _delivery.implementation.in_(implementations)
+    if (
+        connection.execute(select(_delivery.seq).where(of_them, _is_due(now, owner)).limit(1)).first()
+        is not None
+    ):
+        return 0.0
+    later = (of_them, _delivery.state == PENDING, _delivery.lease_until.is_(None))
+    query = select(func.min(_delivery.due_at, type_=schema.UTCDateTime())).where(*later)
+    soonest = connection.execute(query).scalar()
+    return None if soonest is None else max(0.0, (soonest - now).total_seconds())
 
 
 def listing(connection: Connection, *, unfinished_only: bool, limit: int) -> list[dict[str, Any]]:
@@ -282,7 +310,7 @@ def listing(connection: Connection, *, unfinished_only: bool, limit: int) -> lis
 
 
 def retry_failed(
-    connection: Connection, now: datetime, event_id: str | None = None, implementation: str | None = None
+    connection: Connection, event_id: str | None = None, implementation: str | None = None
 ) -> list[str]:
     """Make failed deliveries pending again, from their first try on.
 
@@ -299,11 +327,12 @@ def retry_failed(
     if implementation is not None:
         query = query.where(_delivery.implementation == implementation)
     failed = connection.execute(query).all()
+    now = clock.now(connection)
     for _, seq, name in failed:
         connection.execute(
             update(schema.delivery)
             .where(_delivery.seq == seq, _delivery.implementation == name)
-            .values(state=PENDING, attempts=0, due_at=now, updated_at=now)
+            .values(state=PENDING, attempts=0, due_at=now, error=None, updated_at=now)
         )
     return [found for found, _, _ in failed]
 
@@ -314,11 +343,16 @@ def counts(connection: Connection) -> dict[str, int]:
     return dict(rows.all())
 
 
-def prune(connection: Connection, before: datetime) -> None:
-    """Delete events older than a time whose deliveries are all done, a thousand at a time."""
+def prune(connection: Connection, before: datetime, limit: int = 1000) -> int:
+    """Delete events older than a time whose deliveries are all done.
+
+    :param limit: at most so many
+    :returns: how many; those that another process is deleting are left to it
+    """
     unfinished = exists().where(_delivery.seq == _event.seq, _delivery.state != DONE)
-    old = select(_event.seq).where(_event.time < before, ~unfinished).limit(1000)
+    old = select(_event.seq).where(_event.time < before, ~unfinished).order_by(_event.seq).limit(limit)
     # MariaDB does not delete from a table that a subquery reads, so the numbers are read first.
-    numbers = connection.execute(old).scalars().all()
+    numbers = connection.execute(old.with_for_update(skip_locked=True)).scalars().all()
     connection.execute(delete(schema.delivery).where(_delivery.seq.in_(numbers)))
     connection.execute(delete(schema.event).where(_event.seq.in_(numbers)))
+    return len(numbers)

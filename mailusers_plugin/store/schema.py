@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    DateTime,
-    Dialect,
+    Date,
+    Float,
     ForeignKey,
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import mysql
+
+from mailusers_plugin.store.column_types import SERIAL, Address, Name, UTCDateTime
+
+__all__ = ["Address", "Name", "UTCDateTime"]
 
 PREFIX: Final = "mailusers_"
 VERSION_TABLE: Final = "mailusers_alembic_version"
@@ -34,33 +36,8 @@ state = MetaData()
 """Our other tables. On SQLite they are in a file of their own, so that book-keeping never locks the file that
 Postfix reads; on PostgreSQL and MariaDB they are in the same database."""
 
-
-class UTCDateTime(TypeDecorator[datetime]):
-    """A time with its zone outside and in UTC without it inside, which all three databases keep alike."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Keep microseconds on MariaDB and MySQL too, which drop them by default."""
-        if dialect.name in ("mysql", "mariadb"):
-            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
-        return dialect.type_descriptor(DateTime())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Drop the zone after moving to UTC."""
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Add the zone."""
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-# MariaDB compares without regard to case and trailing spaces unless told otherwise.
-_exact = mysql.VARCHAR(255, collation="utf8mb4_nopad_bin")
-Address = String(255).with_variant(_exact, "mysql", "mariadb")
-Name = Address
-SERIAL = BigInteger().with_variant(Integer, "sqlite")
+version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
+"""Alembic's own: which migrations were made."""
 
 users = Table(
     "users",
@@ -119,6 +96,15 @@ archive = Table(
     Column("privileges", Text),
     Column("purge_name", String(64)),
     Column("purge_started_at", UTCDateTime),
+    # What undoing needs, wiped when the time is over: it holds the password's hash.
+    Column("kept", Text),
+    Column("kept_until", UTCDateTime),
+)
+Index(
+    PREFIX + "archive_kept_until",
+    archive.c.kept_until,
+    sqlite_where=archive.c.kept.is_not(None),
+    postgresql_where=archive.c.kept.is_not(None),
 )
 
 usage = Table(
@@ -128,7 +114,167 @@ usage = Table(
     Column("box_bytes", BigInteger, nullable=False),
     Column("messages", BigInteger, nullable=False),
     Column("limit_bytes", BigInteger, nullable=False),
+    # When these figures were first read; that they were read again and are the same is not written down.
     Column("checked_at", UTCDateTime, nullable=False),
+    # By which the source tells that nothing has changed; null where it must look again.
+    Column("mark", BigInteger),
+)
+
+usage_pass = Table(
+    PREFIX + "usage_pass",
+    state,
+    # Has one row: how far reading all sizes is, and when the last pass began that read everything.
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("source", String(16), nullable=False),
+    Column("position", Address, nullable=False),
+    Column("began_at", UTCDateTime),
+)
+
+quota = Table(
+    PREFIX + "quota",
+    state,
+    # Dovecot's plugin quota_clone writes it, through its dict. On SQLite it does so into a file of its own.
+    Column("email", Address, primary_key=True),
+    Column("box_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("messages", BigInteger, nullable=False, server_default="0"),
+)
+
+UNKNOWN: Final = -1
+"""Stands in the directory's numbers for what is not known, so that it comes as the smallest in their order."""
+UNLIMITED: Final = 2**63 - 1
+"""Stands in the directory for no limit, so that it comes as the largest."""
+
+directory = Table(
+    PREFIX + "directory",
+    state,
+    # In the order of the list, in which the rows themselves lie on SQLite and MariaDB: it is read from end to end.
+    Column("domain", Address, primary_key=True),
+    Column("archived", SmallInteger, primary_key=True, autoincrement=False),
+    Column("email", Address, primary_key=True),
+    # The address with an internationalised domain as people write it.
+    Column("shown", Address),
+    Column("privileges", Text, nullable=False),
+    # What of it can be looked for by an index: 2 for an administrator, 1 for who has others only, else 0.
+    Column("privileged", SmallInteger, nullable=False),
+    Column("quota", String(32)),
+    Column("limit_bytes", BigInteger, nullable=False),
+    Column("box_bytes", BigInteger, nullable=False),
+    Column("percent", Float(53), nullable=False),
+    Column("messages", BigInteger),
+    Column("checked_at", UTCDateTime),
+    Column("archived_at", UTCDateTime),
+    Column("archived_by", Name),
+    Column("purging", SmallInteger, nullable=False),
+    Column("undo_until", UTCDateTime),
+    # Of what it was made from, so that a comparison need not read more than this.
+    Column("mark", BigInteger, nullable=False),
+    # The user object of the API, encoded.
+    Column("line", Text, nullable=False),
+    Index(PREFIX + "directory_email", "email", "mark"),
+    Index(PREFIX + "directory_shown", "shown"),
+    # The order of the list without the lines, for walking through it.
+    Index(PREFIX + "directory_list", "domain", "archived", "email", "privileged"),
+    # One for each filter, and one for each order, over all domains and inside one; with what else can be asked for.
+    Index(PREFIX + "directory_archived", "archived", "domain", "email"),
+    Index(PREFIX + "directory_privileged", "privileged", "domain", "email"),
+    Index(PREFIX + "directory_size", "box_bytes", "email", "archived", "privileged"),
+    Index(PREFIX + "directory_used", "percent", "email", "archived", "privileged"),
+    Index(PREFIX + "directory_quota", "limit_bytes", "email", "archived", "privileged"),
+    Index(PREFIX + "directory_domain_size", "domain", "box_bytes", "email", "archived", "privileged"),
+    Index(PREFIX + "directory_domain_used", "domain", "percent", "email", "archived", "privileged"),
+    Index(PREFIX + "directory_domain_quota", "domain", "limit_bytes", "email", "archived", "privileged"),
+    sqlite_with_rowid=False,
+)
+
+tally = Table(
+    PREFIX + "tally",
+    state,
+    # How many lines there are: 0 of all, 1 of a domain, 2 of a privilege, 3 of a privilege in a domain.
+    Column("scope", SmallInteger, primary_key=True, autoincrement=False),
+    Column("domain", Address, primary_key=True),
+    Column("privilege", Address, primary_key=True),
+    Column("found", BigInteger, nullable=False),
+    Column("archived", BigInteger, nullable=False),
+    Column("nearly_full", BigInteger, nullable=False),
+    Column("archived_full", BigInteger, nullable=False),
+    Column("box_bytes", BigInteger, nullable=False),
+    Column("archived_bytes", BigInteger, nullable=False),
+    Column("full_bytes", BigInteger, nullable=False),
+    Column("archived_full_bytes", BigInteger, nullable=False),
+    # Those whose size is known.
+    Column("measured", BigInteger, nullable=False),
+    Index(PREFIX + "tally_found", "scope", "found", "domain"),
+    Index(PREFIX + "tally_bytes", "scope", "box_bytes", "domain"),
+)
+
+feed = Table(
+    PREFIX + "feed",
+    state,
+    # Has one row. Whoever changes the directory locks it first, so that the numbers are in the order of the commits.
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("newest", BigInteger, nullable=False),
+    # Goes up where something was stored that nobody is told of, such as that a size was read again.
+    Column("silent", BigInteger, nullable=False, server_default="0"),
+    Column("built_at", UTCDateTime),
+    # Chosen at random by each server that starts: after a backup was restored a number may come a second time.
+    Column("epoch", String(16), nullable=False, server_default="0"),
+    # Who is making the directory, or the index of the texts in it, from nothing.
+    Column("builder", String(16)),
+    # How far that index is; see directory_search.
+    Column("search", SmallInteger, nullable=False, server_default="0"),
+)
+
+changed = Table(
+    PREFIX + "changed",
+    state,
+    Column("seq", SERIAL, primary_key=True, autoincrement=False),
+    Column("email", Address, nullable=False),
+    Column("kind", String(8), nullable=False),
+    # Of the line: -1 where there is none, else whether it is archived.
+    Column("was", SmallInteger, nullable=False, server_default="-1"),
+    Column("became", SmallInteger, nullable=False, server_default="-1"),
+)
+
+sample = Table(
+    PREFIX + "sample",
+    state,
+    Column("day", Date, primary_key=True),
+    Column("active", Integer, nullable=False),
+    Column("archived", Integer, nullable=False),
+    Column("box_bytes", BigInteger, nullable=False),
+    Column("measured", Integer, nullable=False),
+)
+
+
+import_job = Table(
+    PREFIX + "import",
+    state,
+    Column("id", String(32), primary_key=True),
+    Column("name", Name, nullable=False),
+    Column("actor", Name),
+    Column("via", String(16), nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    # The process that has the file's content in its memory, and when it last said so.
+    Column("owner", String(128), nullable=False),
+    Column("seen_at", UTCDateTime, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("wanted", Integer, nullable=False),
+    Column("prepared", Integer, nullable=False),
+    Column("added", Integer, nullable=False),
+    Column("ended_at", UTCDateTime),
+    Column("fault", Text),
+)
+
+import_row = Table(
+    PREFIX + "import_row",
+    state,
+    Column("import_id", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("email", Address, nullable=False),
+    Column("made_password", SmallInteger, nullable=False),
+    Column("outcome", String(12), nullable=False),
+    Column("fault", Text),
 )
 
 
@@ -165,7 +311,8 @@ subscription = Table(
     state,
     Column("implementation", Name, primary_key=True),
     Column("hook", String(64), primary_key=True),
-    Column("since", UTCDateTime, nullable=False),
+    # Its events begin behind this number of an outbox that is a file of its own.
+    Column("behind", BigInteger, nullable=False, server_default="0"),
     Column("seen_at", UTCDateTime, nullable=False),
 )
 
@@ -182,8 +329,37 @@ delivery = Table(
     Column("lease_until", UTCDateTime),
     Column("error", Text),
     Column("updated_at", UTCDateTime, nullable=False),
-    Index(PREFIX + "delivery_due", "state", "due_at"),
+    Index(PREFIX + "delivery_due", "implementation", "state", "due_at", "seq"),
+    Index(PREFIX + "delivery_lease", "lease_owner"),
     Index(PREFIX + "delivery_order", "implementation", "email", "state", "seq"),
+)
+
+duty = Table(
+    PREFIX + "duty",
+    state,
+    # Work that one process does for all, and who does it for now.
+    Column("name", String(32), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("lease_until", UTCDateTime, nullable=False),
+)
+
+idempotency = Table(
+    PREFIX + "idempotency",
+    state,
+    # Of the caller and the key, neither of which is stored.
+    Column("mark", String(64), primary_key=True),
+    Column("salt", String(32), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    # Who carries it out; nobody where an attempt ended without an answer that counts.
+    Column("owner", String(128)),
+    Column("lease_until", UTCDateTime),
+    # The answer, once there is one.
+    Column("status", Integer),
+    Column("headers", Text),
+    Column("body", Text),
+    Index(PREFIX + "idempotency_created", "created_at"),
 )
 
 session = Table(
@@ -195,21 +371,26 @@ session = Table(
     Column("password_mark", String(64), nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("used_at", UTCDateTime, nullable=False),
+    # What the user might do at the log-in: with any of it taken away the session is over.
+    Column("privileges", Text),
+    Column("address", String(64)),
+    Column("network", String(64)),
+    Column("agent", String(255)),
     Index(PREFIX + "session_email", "email"),
 )
 
-audit = Table(
-    PREFIX + "audit",
+throttle = Table(
+    PREFIX + "throttle",
     state,
-    Column("seq", SERIAL, primary_key=True, autoincrement=True),
-    Column("event_id", String(32), nullable=False),
-    Column("time", UTCDateTime, nullable=False),
-    Column("type", String(64), nullable=False),
-    Column("actor", Name),
-    Column("via", String(16), nullable=False),
+    # Of kind, address and network: what callers send may be longer than an index takes.
+    Column("key_hash", String(64), primary_key=True),
+    Column("kind", String(8), nullable=False),
     Column("email", Address, nullable=False),
-    Column("detail", Text, nullable=False),
-    Index(PREFIX + "audit_email", "email"),
-    UniqueConstraint("event_id", name=PREFIX + "audit_event"),
-    sqlite_autoincrement=True,
+    Column("network", String(64), nullable=False),
+    # Milliseconds since 1970, so that one statement counts on every database: when all failures are forgotten, and
+    # when the last one was.
+    Column("drained_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Column("kept_until", BigInteger, nullable=False),
+    Index(PREFIX + "throttle_kept", "kept_until"),
 )

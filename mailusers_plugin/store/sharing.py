@@ -11,6 +11,7 @@ from typing import Final
 from mailusers_plugin.errors import StorageError
 from mailusers_plugin.store.box import POSTFIX_GROUP
 from mailusers_plugin.store.database import Connection, Database
+from mailusers_plugin.texts import N_
 
 FOLDER_MODE: Final = 0o3775
 """Postfix may add files and so open a log that nobody has open; the sticky bit keeps it from replacing others'."""
@@ -44,7 +45,9 @@ def share_with_postfix(database_path: Path) -> None:
             database_path.chmod(FILE_MODE)
     except (OSError, KeyError) as error:
         raise StorageError(
-            f"The folder {database_path.parent} cannot be shared with Postfix: {error}."
+            N_("The folder %(path)s cannot be shared with Postfix: %(reason)s."),
+            path=database_path.parent,
+            reason=error,
         ) from None
 
 

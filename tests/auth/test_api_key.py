@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from mailusers_plugin.auth.api_key import is_api_key, load_api_key
+from mailusers_plugin.auth.api_key import APIKey, is_api_key, load_api_key, rotate_api_key
 from mailusers_plugin.auth.basic import parse_basic
 from mailusers_plugin.errors import ConfigurationError, LoginRefusedError
-from tests.support import basic
+from tests.support import Box, Client, basic
 
 
 def test_key_is_made_once(tmp_path: Path) -> None:
@@ -102,3 +103,126 @@ def test_broken_header(header: str) -> None:
     """Whatever else is sent is refused in the contract's words."""
     with pytest.raises(LoginRefusedError, match=r"^Authorization header invalid\.$"):
         parse_basic(header)
+
+
+def test_rotation(tmp_path: Path) -> None:
+    """A new key stands in the place of the old one, for its owner only, and nothing else is left behind."""
+    path = tmp_path / "api.key"
+    old = load_api_key(path)
+    key = APIKey(path)
+    assert key.matches(old)
+    for mode in (0o600, 0o644, 0o777):
+        path.chmod(mode)
+        assert rotate_api_key(path) == ""
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        new = load_api_key(path)
+        assert not key.matches(old)
+        assert key.matches(new)
+        old = new
+    assert [entry.name for entry in tmp_path.iterdir()] == ["api.key"]
+
+
+def test_there_is_always_a_key(tmp_path: Path) -> None:
+    """Whoever reads the file while it is replaced over and over finds a whole key each time."""
+    path = tmp_path / "api.key"
+    load_api_key(path)
+    done = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+
+        def read() -> int:
+            count = 0
+            while not done.is_set():
+                assert len(path.read_text(encoding="ascii")) == 44
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+                count += 1
+            return count
+
+        readers = [pool.submit(read) for _ in range(2)]
+        list(pool.map(lambda _: rotate_api_key(path), range(100)))
+        done.set()
+        assert all(reader.result() for reader in readers)
+
+
+def test_a_link_in_the_way(tmp_path: Path) -> None:
+    """A link is replaced and not followed: what it led to is not touched."""
+    elsewhere, path = tmp_path / "elsewhere", tmp_path / "api.key"
+    elsewhere.write_text("precious\n")
+    elsewhere.chmod(0o600)
+    path.symlink_to(elsewhere)
+    assert rotate_api_key(path) == str(elsewhere)
+    assert elsewhere.read_text() == "precious\n"
+    assert not path.is_symlink()
+    assert load_api_key(path) != "precious"
+    path.unlink()
+    path.symlink_to(tmp_path / "nothing")
+    assert rotate_api_key(path) == str(tmp_path / "nothing")
+    assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+
+
+def test_what_cannot_be_replaced(tmp_path: Path) -> None:
+    """A folder, a pipe, or a place where others may put files are refused with what to do, and stay as they are."""
+    path = tmp_path / "api.key"
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match=r"is not a file\. Move it out of the way"):
+        rotate_api_key(path)
+    path.rmdir()
+    os.mkfifo(path)
+    for refuse in (rotate_api_key, load_api_key):
+        with pytest.raises(ConfigurationError, match=r"is not a file\. Move it out of the way"):
+            refuse(path)
+    path.unlink()
+    old = load_api_key(path)
+    for mode in (0o777, 0o1777, 0o770):
+        tmp_path.chmod(mode)
+        with pytest.raises(ConfigurationError, match=f"Run: chmod go-w {tmp_path}"):
+            rotate_api_key(path)
+    tmp_path.chmod(0o700)
+    assert load_api_key(path) == old
+    with pytest.raises(ConfigurationError, match="cannot be replaced"):
+        rotate_api_key(tmp_path / "nowhere" / "api.key")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_leaves_the_key_to_its_owner(tmp_path: Path) -> None:
+    """A panel that runs as somebody else can read the key that root made; a link's owner counts for nothing."""
+    path = tmp_path / "api.key"
+    load_api_key(path)
+    os.chown(path, 1234, 1235)
+    rotate_api_key(path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235)
+    path.unlink()
+    os.chown(tmp_path, 1236, 1237)
+    path.symlink_to("/etc/hostname")
+    rotate_api_key(path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1236, 1237)
+
+
+def test_a_file_that_is_no_key_any_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A key that is gone, opened to others or emptied while a panel runs lets nobody in, and is said once."""
+    path = tmp_path / "api.key"
+    key, text = APIKey(path), load_api_key(path)
+    assert key.matches(text)
+    path.chmod(0o644)
+    for _ in range(3):
+        assert not key.matches(text)
+    path.chmod(0o600)
+    assert key.matches(text)
+    path.unlink()
+    for _ in range(3):
+        assert not key.matches(text)
+        assert not key.matches("")
+    path.touch(mode=0o600)
+    assert not key.matches("")
+    said = [record.message for record in caplog.records]
+    assert len(said) == 3, said
+    assert "can be read by others" in said[0]
+    assert text not in caplog.text
+
+
+async def test_a_panel_that_runs(box: Box, admin: Client) -> None:
+    """The panel takes the new key with the next request and refuses the old one, without a restart."""
+    old = box.api
+    assert (await old.get("/admin/mail/users")).status == 200
+    rotate_api_key(box.runtime.settings.api_key_path)
+    assert (await old.get("/admin/mail/users")).status == 401
+    assert (await box.api.get("/admin/mail/users")).status == 200

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mailusers_plugin.auth.authenticator import API, COOKIE, Authenticator
-from mailusers_plugin.errors import LoginRefusedError, UnavailableError
+from mailusers_plugin.errors import LoginRefusedError, ThrottledError, UnavailableError
 from mailusers_plugin.models import ADMIN, Identity
 from mailusers_plugin.passwords import Passwords
 from tests.support import BOSS, CONSOLE, PASSWORD, USER, Box, Boxes, Client, basic
@@ -242,7 +242,7 @@ async def test_too_many_logins(boxes: Boxes, monkeypatch: pytest.MonkeyPatch) ->
     """When too many passwords are being checked callers get 503 with the time to wait."""
     box = await boxes.open()
     await box.add(BOSS, (ADMIN,))
-    monkeypatch.setattr(box.runtime.passwords, "_queue_limit", 0)
+    monkeypatch.setattr(box.runtime.passwords._lanes, "_limit", 0)
     for email in (BOSS, "nobody@example.com"):
         answer = await box.basic(email).get("/admin/mail/users")
         assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
@@ -264,3 +264,18 @@ async def test_a_second_factor_is_never_passed_over(box: Box, admin: Client) -> 
     assert wrong.json()["status"] == "invalid"
     # The console and the system API key still work.
     assert (await box.api.get("/admin/mail/users")).status == 200
+
+
+async def test_whatever_is_refused_inside_counts(boxes: Boxes) -> None:
+    """A wrong second factor counts each time, the very same code as well: it may be right in a minute."""
+    box = await boxes.open(throttle_pair=3)
+    checks = box.runtime.throttle
+    for _ in range(3):
+        _, found = await checks.find_account(BOSS, "198.51.100.7")
+        with pytest.raises(LoginRefusedError, match="invalid-totp-token"):
+            async with checks.guarded(found, b"the same code"):
+                raise LoginRefusedError("invalid-totp-token")
+    _, found = await checks.find_account(BOSS, "198.51.100.7")
+    with pytest.raises(ThrottledError):
+        async with checks.guarded(found, b"the same code"):
+            raise AssertionError

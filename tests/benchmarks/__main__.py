@@ -1,6 +1,6 @@
 """Measures what the Core promises, each figure beside its baseline in the same run.
 
-``python -m tests.benchmarks`` prints a table; it takes about a minute on two cores.
+``python -m tests.benchmarks`` prints tables; it takes some four minutes on two cores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.web import Application, RequestHandler
 
 from mailusers_plugin.passwords import Passwords
+from tests.benchmarks import latency, rates
 from tests.benchmarks.box import ADMIN, PASSWORD, panel_with
 from tests.servers.panel import PanelProcess
 from tests.support import basic
@@ -151,3 +152,7 @@ if __name__ == "__main__":
     row("---", "---", "---")
     compare_adds()
     compare_latencies()
+    print()
+    rates.main()
+    print()
+    latency.main()

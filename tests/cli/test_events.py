@@ -1,4 +1,4 @@
-"""``mailusers events``, ``audit`` and ``settings``."""
+"""``mailusers events`` and ``settings``."""
 
 from __future__ import annotations
 
@@ -49,22 +49,9 @@ def test_forget(shell: Shell) -> None:
     """A module that is gone is forgotten, with what waited for it."""
     shell.add(BOSS, "--admin")
     with contextlib.closing(sqlite3.connect(shell.storage / "mailusers" / "state.sqlite")) as state, state:
-        change = "UPDATE mailusers_delivery SET implementation = 'gone', state = 'pending'"
-        state.execute(change + " WHERE implementation = 'audit_log'")
+        state.execute("UPDATE mailusers_delivery SET implementation = 'gone', state = 'pending'")
     assert shell.run("events", "forget", "gone").stdout == "1 unfinished deliveries were dropped.\n"
     assert shell.json("events", "list") == []
-
-
-def test_audit(shell: Shell) -> None:
-    """The audit trail says what changed, by whom, and never a secret."""
-    shell.add(BOSS, "--admin")
-    shell.run("user", "quota", BOSS, "1G")
-    newest, oldest = shell.json("audit")
-    assert (newest["type"], newest["old_quota"], newest["new_quota"]) == ("QuotaChanged", "0", "1G")
-    assert (oldest["type"], oldest["via"], oldest["privileges"]) == ("UserAdded", "cli", ["admin"])
-    text = shell.run("audit").output
-    assert f"QuotaChanged {BOSS} by " in text
-    assert "correct horse" not in text
 
 
 def test_settings_and_their_sources(shell: Shell, tmp_path: Path) -> None:

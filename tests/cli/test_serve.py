@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mailusers_plugin import panel as panel_module
+from mailusers_plugin.settings import Settings
 from tests.cli.support import Shell
 from tests.servers.clients import wait_until
 from tests.servers.panel import PanelProcess
@@ -85,6 +89,44 @@ def test_tokens_and_passwords_are_not_logged(panel: PanelProcess) -> None:
     assert "correct" not in log
 
 
+def test_a_log_of_json(tmp_path: Path) -> None:
+    """With ``log_format = json`` whatever is logged is an object a line, with the id that the answer has."""
+    environment = {**NO_DOVECOT, "MAILUSERS_LOG_FORMAT": "json", "MAILUSERS_TRUSTED_PROXIES": "127.0.0.1"}
+    with PanelProcess(tmp_path / "box", environment=environment) as panel:
+        added = panel.command(
+            "user", "add", "boss@example.com", "--admin", "--password-stdin", stdin=PASSWORD
+        )
+        assert added.returncode == 0, added.stderr
+        reply = panel.request(
+            "GET",
+            "/admin/mail/users?password=secret-one",
+            user="boss@example.com",
+            password=PASSWORD,
+            headers={"X-Request-Id": "from-the-proxy"},
+        )
+        assert reply.headers["X-Request-Id"] == "from-the-proxy"
+        assert (
+            panel.request("POST", "/admin/login", {}, user="boss@example.com", password="secret-two").status
+            == 200
+        )
+    log = panel.log.read_text()
+    # What the console is told is no log.
+    said = ("Box: ", "There is no administrator", "  http", "Users page: ", "Stopping: ")
+    lines = [json.loads(line) for line in log.splitlines() if not line.startswith(said)]
+    assert {"time", "level", "logger", "message"} <= set.intersection(*(set(line) for line in lines))
+    (line,) = [line for line in lines if line.get("request_id") == "from-the-proxy"]
+    assert (line["path"], line["status"], line["user"], line["via"]) == (
+        "/admin/mail/users",
+        200,
+        "boss@example.com",
+        "basic",
+    )
+    (failed,) = [line for line in lines if "Failed login" in line["message"]]
+    (answered,) = [line for line in lines if line.get("path") == "/admin/login"]
+    assert failed["request_id"] == answered["request_id"]
+    assert "secret-" not in log
+
+
 def test_the_other_one_of_two_says_that_the_port_is_taken(panel: PanelProcess, tmp_path: Path) -> None:
     """A second panel on the same port ends with what to do."""
     other = PanelProcess(tmp_path / "other" / "box", environment=NO_DOVECOT)
@@ -140,3 +182,19 @@ def test_the_demonstration(tmp_path: Path) -> None:
         assert Path(folder[1]).is_dir()
         assert panel.stop() == 0
     assert not Path(folder[1]).exists()
+
+
+def test_the_event_loop_comes_to_its_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A thread that computes in Python lets the event loop go on after a millisecond."""
+    found: list[float] = []
+
+    async def serve(*_: object) -> None:
+        found.append(sys.getswitchinterval())
+
+    before = sys.getswitchinterval()
+    monkeypatch.setattr(panel_module, "serve", serve)
+    try:
+        panel_module.run(Settings(storage_root=tmp_path), print)
+    finally:
+        sys.setswitchinterval(before)
+    assert found == [pytest.approx(0.001)]

@@ -126,7 +126,13 @@ def test_help_everywhere(shell: Shell, command: str) -> None:
 def test_a_mistyped_folder_is_not_made_a_box(shell: Shell, tmp_path: Path) -> None:
     """Only what begins a box makes one; any other command says that there is none."""
     nowhere = tmp_path / "mistyped"
-    for command in (("user", "list"), ("user", "remove", USER), ("events", "list"), ("audit",), ("doctor",)):
+    for command in (
+        ("user", "list"),
+        ("user", "remove", USER),
+        ("events", "list"),
+        ("audit", "list"),
+        ("doctor",),
+    ):
         result = shell.run(*command, "--storage-root", str(nowhere))
         assert result.exit_code == 1
         assert str(nowhere) in result.output

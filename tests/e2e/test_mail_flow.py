@@ -286,9 +286,14 @@ def test_the_command_line_beside_a_running_panel(site: Site) -> None:
     assert (site.system.box.maildir(email) / "maildirsize").read_text().startswith(f"{2**30}S")
     assert can_log_in(site.imap, email, PASSWORD)
     client = imap_login(site.imap, email, PASSWORD)
-    domains = json.loads(mailusers(site.panel.storage, "user", "list", "--json"))
-    assert email in [user["email"] for user in domains[0]["users"]]
-    assert site.listed(email) in domains[0]["users"]
+
+    def is_listed_alike() -> bool:
+        domains = json.loads(mailusers(site.panel.storage, "user", "list", "--json"))
+        assert email in [user["email"] for user in domains[0]["users"]]
+        return site.listed(email) in domains[0]["users"]
+
+    # Between the two the panel may have read how full the new mailbox is.
+    wait_until(is_listed_alike, message="the same from the command as from the panel")
 
     mailusers(site.panel.storage, "user", "remove", email)
     wait_until(lambda: has_ended(client), message="the end of the session")

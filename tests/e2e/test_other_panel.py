@@ -38,6 +38,17 @@ def test_the_page_appears_inside_the_panel(panel: PanelProcess) -> None:
     assert way_back[1] == "/panel/users"
     xsrf = form.headers["Set-Cookie"].partition(";")[0]
     fields = {"name": "ada", "password": "correct horse", "_xsrf": token[1], "next": way_back[1]}
+    for wanted, location in (
+        ("/panel/users?q=a", "/panel/users?q=a"),
+        *(
+            (evil, "/panel/users")
+            for evil in ("//evil.example", "/\\evil.example", "https:evil.example", "/\t/evil")
+        ),
+    ):
+        led = panel.request(
+            "POST", "/sign-in", {**fields, "next": wanted}, headers={"Cookie": xsrf}, redirects=False
+        )
+        assert led.headers["Location"] == location
     signed_in = panel.request("POST", "/sign-in", fields, headers={"Cookie": xsrf}, redirects=False)
     staff = signed_in.headers["Set-Cookie"].partition(";")[0]
     page = panel.request("GET", "/panel/users", headers={"Accept": "text/html", "Cookie": f"{xsrf}; {staff}"})

@@ -13,7 +13,7 @@ from mailusers_plugin.models import ADMIN
 from tests.support import BOSS, PASSWORD, Box, Boxes, Client
 
 NEW = "new_user@example.com"
-EXAMPLE = re.compile(r'<pre><code class="mu-example" data-name="([^"]+)">(.*?)</code></pre>', re.DOTALL)
+EXAMPLE = re.compile(r'<pre><code class="mu-example" data-name="([^"]+)"[^>]*>(.*?)</code></pre>', re.DOTALL)
 
 
 async def examples(client: Client) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -144,10 +145,16 @@ async def test_kinds_of_session_are_not_mixed(box: Box, admin: Client) -> None:
 
 
 async def test_headers_of_every_answer(box: Box, admin: Client) -> None:
-    """No answer is guessed at or kept by a browser, whether it is data, an error or a refusal."""
-    answers = [
+    """No answer is guessed at or kept by a browser, data, error or refusal; a list is asked for again."""
+    lists = [
         await admin.get(USERS),
         await admin.get(USERS, format="json"),
+        await admin.get(USERS, format="json", limit="1"),
+    ]
+    for answer in lists:
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+    answers = [
         await admin.get(USERS + "/quota", email=BOSS),
         await admin.post(USERS + "/add"),
         await box.nobody.get(USERS),
@@ -157,6 +164,7 @@ async def test_headers_of_every_answer(box: Box, admin: Client) -> None:
     for answer in answers:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
+    for answer in answers[1:]:
         assert "Etag" not in answer.headers
 
 
@@ -302,11 +310,11 @@ async def test_unexpected_error(
 ) -> None:
     """A mistake of ours is answered with 500, goes to the log, and tells the caller nothing of its inside."""
 
-    async def broken() -> list[str]:
+    async def broken(*_: float) -> None:
         raise RuntimeError("the inside")
 
-    monkeypatch.setattr(box.service, "addresses", broken)
-    answer = await admin.get(USERS)
+    monkeypatch.setattr(box.runtime.directory, "settled_state", broken)
+    answer = await replace(admin, described=False).get(USERS)
     assert (answer.status, answer.type, answer.text) == (500, PLAIN, "Internal Server Error.")
     assert "the inside" in caplog.text
 

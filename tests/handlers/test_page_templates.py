@@ -8,13 +8,13 @@ from pathlib import Path
 
 import jinja2
 
-from mailusers_plugin.handlers import page_models
+from mailusers_plugin.handlers import page_base, static
 from mailusers_plugin.models import ADMIN
 from tests.support import BOSS, Boxes
 
 USERS = "/admin/users"
-TEMPLATES = Path(page_models.__file__).parent.parent / "templates" / "mailusers"
-STYLES = Path(page_models.__file__).parent.parent / "static" / "mailusers.css"
+TEMPLATES = Path(page_base.__file__).parent.parent / "templates" / "mailusers"
+STYLES = Path(page_base.__file__).parent.parent / "static" / "css"
 
 
 async def test_the_page_inside_a_host(boxes: Boxes) -> None:
@@ -44,12 +44,13 @@ async def test_a_host_under_another_prefix(boxes: Boxes) -> None:
 
 
 def test_nothing_is_inline() -> None:
-    """No template has a script, a style or an event handler: the policy would not run it."""
+    """No template holds a script, a style or an event handler: the policy would not run it."""
     wrong = [
         (path.name, found)
         for path in TEMPLATES.glob("*.html")
         for found in re.findall(
-            r"<script\b|<style\b|\sstyle=|\son[a-z]+=|javascript:", path.read_text("utf-8")
+            r"<script\b(?![^>]*\ssrc=)|<style\b|\sstyle=|\s(?:hx-)?on[a-z:]+=|javascript:|js:",
+            path.read_text("utf-8"),
         )
     ]
     assert wrong == []
@@ -57,7 +58,41 @@ def test_nothing_is_inline() -> None:
 
 def test_styles_stay_in_their_place() -> None:
     """Every rule is about our own elements, so that a host's are left alone."""
-    text = re.sub(r"/\*.*?\*/", "", STYLES.read_text("utf-8"), flags=re.DOTALL)
-    selectors = [part.strip() for block in re.findall(r"([^{}]+)\{", text) for part in block.split(",")]
-    wrong = [part for part in selectors if not part.startswith((".mailusers", "@media", "@container"))]
+    wrong = [part for part in selectors(styles()) if not part.startswith((".mailusers", "@"))]
     assert wrong == []
+
+
+def test_lengths_do_not_depend_on_the_host() -> None:
+    """No length is measured by the host's root element, and none is to the left or right."""
+    text = styles()
+    assert not re.search(r"[\d.]rem\b", text)
+    own = "".join(path.read_text("utf-8") for path in sorted(STYLES.glob("*.css")))
+    sided = (
+        r"[\s{;](?:(?:(?:margin|padding|border)-(?:left|right)|left|right)\s*:"
+        r"|(?:float|text-align):\s*(?:left|right)\b)"
+    )
+    assert re.findall(sided, own) == []
+    assert re.findall(r"@container[^{]*rem", own) == []
+
+
+def test_what_a_host_may_set_is_documented() -> None:
+    """Every colour, font and corner that a host can set stands in its documentation."""
+    documented = (Path(__file__).parents[2] / "docs" / "host.md").read_text("utf-8")
+    names = set(re.findall(r"var\(\s*--mailusers(-[a-z-]+)", styles()))
+    assert len(names) > 20
+    assert {name for name in names if f"{name}`" not in documented} == set()
+
+
+def styles() -> str:
+    """Return the style sheet as it is sent, without comments and frames."""
+    text = re.sub(r"/\*.*?\*/", "", static._files()[static.STYLES].content.decode(), flags=re.DOTALL)
+    return re.sub(r"@(?:property|keyframes|-webkit-keyframes)[^{]*\{(?:[^{}]|\{[^{}]*\})*\}", "", text)
+
+
+def selectors(text: str) -> list[str]:
+    """Return each selector; commas inside brackets part none."""
+    found = []
+    for block in re.findall(r"([^{};]+)\{", text):
+        block = re.sub(r"\([^()]*(?:\([^()]*\)[^()]*)*\)", "()", block)
+        found += [part.strip() for part in block.split(",") if part.strip()]
+    return found

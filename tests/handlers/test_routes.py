@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
+from tests.handlers.browsing import as_browser
 from tests.support import BOSS, PASSWORD, USER, Boxes, Client
 
-PREFIXES = ["", "/admin", "/mail.admin", "/deep/er"]
+PREFIXES = ["", "/admin", "/mail.admin", "/deep/er", "/mailusers"]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -20,6 +23,8 @@ async def test_prefix(boxes: Boxes, prefix: str) -> None:
     assert (await box.basic(BOSS, login["api_key"]).post(f"{prefix}/logout")).json() == {"status": "ok"}
     assert (await box.api.get(f"/x{prefix}/mail/users")).status == 404
     assert box.handle.url == f"{prefix}/users"
+    refused = await as_browser(box.nobody).get(f"{prefix}/users")
+    assert refused.headers["Location"] == f"{prefix}/mailusers/login?next={quote(f'{prefix}/users', safe='')}"
 
 
 @pytest.mark.parametrize(

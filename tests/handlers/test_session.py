@@ -7,7 +7,7 @@ from http.cookies import SimpleCookie
 
 import pytest
 
-from mailusers_plugin.host import COOKIE_NAME
+from mailusers_plugin.auth.session_cookie import COOKIE_NAME
 from tests.support import BOSS, PASSWORD, USER, XSRF, Answer, Box, Boxes, Client, basic
 
 LOGIN = "/admin/login"
@@ -144,6 +144,18 @@ async def test_session_cannot_be_planted(box: Box, admin: Client) -> None:
     made_up = "f" * 64
     answer = await log_in(box.nobody.sending(Cookie=f"{COOKIE_NAME}={made_up}"))
     assert cookie_of(answer)[COOKIE_NAME].value != made_up
+
+
+async def test_login_while_the_database_is_away(
+    box: Box, admin: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That nobody can be asked is no failed log-in: the form says when to try again."""
+    box.sql("ALTER TABLE users RENAME TO hidden")
+    answer = await log_in(box.nobody)
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "The account database is not available." in answer.text
+    assert "Failed login" not in caplog.text
 
 
 async def test_login_form_needs_our_token(box: Box, admin: Client) -> None:

@@ -139,7 +139,7 @@ async def test_mailusers_password_change(boxes: Boxes) -> None:
     await box.service.set_password(CONSOLE, USER, "another secret thing")
     event = await told(box, recorder)
     assert isinstance(event, events.PasswordChanged)
-    assert set(event.as_dict()) == {"id", "time", "actor", "via", "email"}
+    assert set(event.as_dict()) == {"id", "time", "actor", "via", "ip", "request_id", "email"}
     stored = box.sql("SELECT body FROM mailusers_outbox")
     assert "secret" not in repr(stored)
     assert "$6$" not in repr(stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -77,6 +78,15 @@ def test_plain_files(mail: Path, mailboxes: Mailboxes) -> None:
     assert set(scan.strange) == {"'file.example.com'", "'example.com/file'", "'example.com/pipe'"}
 
 
+def test_names_too_long_together(mail: Path, mailboxes: Mailboxes) -> None:
+    """A folder that makes no address together with its domain's is no mailbox."""
+    (mail / "mailboxes" / ("d" * 200) / ("l" * 53)).mkdir(parents=True)
+    (mail / "mailboxes" / ("d" * 200) / ("l" * 54)).mkdir()
+    scan = mailboxes.scan()
+    assert scan.mailboxes == {*ONLY, ("d" * 200, "l" * 53)}
+    assert len(scan.strange) == 1
+
+
 def test_links(mail: Path, mailboxes: Mailboxes, tmp_path: Path) -> None:
     """A link, inside the tree or out of it, is no mailbox and no domain."""
     make_mailbox(tmp_path / "outside", "other@outside.example.com")
@@ -99,6 +109,7 @@ async def test_list_survives(box: Box, admin: Client) -> None:
     box.make_mailbox("archived@example.com")
     for name in STRANGE:
         os.makedirs(os.fsencode(box.mailboxes) + b"/example.com/" + name)  # noqa: PTH103
+    await asyncio.to_thread(box.runtime.directory.compare_now)
     domains = (await admin.get("/admin/mail/users", format="json")).json()
     assert [user["email"] for user in domains[0]["users"]] == ["boss@example.com", "archived@example.com"]
 

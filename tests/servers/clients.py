@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import imaplib
+import re
 import smtplib
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from email.parser import BytesHeaderParser
 from tests.servers.ports import LOOPBACK
 
 SENDER = "sender@example.org"
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9@._+-]+")
 
 
 def wait_until(
@@ -74,10 +76,11 @@ def imap_login(port: int, email: str, password: str, *, timeout_seconds: float =
     """
     client = imaplib.IMAP4(LOOPBACK, port, timeout=timeout_seconds)
     try:
-        if password.isascii():
+        if password.isascii() and _PLAIN_NAME.fullmatch(email):
             client.login(email, password)
         else:
-            # The LOGIN command takes no other characters (RFC 3501, section 9); SASL takes UTF-8.
+            # The LOGIN command takes no other characters (RFC 3501, section 9), and imaplib does not quote the name;
+            # SASL takes UTF-8.
             client.authenticate("PLAIN", lambda _: f"\0{email}\0{password}".encode())
     except BaseException:
         client.shutdown()

@@ -5,18 +5,27 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.ports import LOOPBACK, free_port, wait_for_port
-from tests.servers.processes import end_group
+from tests.servers.ports import LOOPBACK, free_port
+from tests.servers.processes import listening
+
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 2 * 2**30
+
+
+def _place() -> Path:
+    """Return a place in memory where there is one with room, since making databases is mostly waiting for a disk."""
+    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    return _MEMORY if in_memory else Path("/tmp")
 
 
 @contextmanager
 def _folder(owner: str) -> Iterator[Path]:
     """Give a folder that belongs to a system user, and remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=f"mailusers-{owner}-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"mailusers-{owner}-", dir=_place()))
     try:
         folder.chmod(0o755)
         data = folder / "data"
@@ -28,31 +37,19 @@ def _folder(owner: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
-    """Run a server until the end of the block."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
-        wait_for_port(
-            command[0],
-            port,
-            is_alive=lambda: process.poll() is None,
-            log_text=lambda: log.read_text(errors="replace"),
-        )
-        yield
-    finally:
-        end_group(process.pid)
-        process.wait(30)
+def postgresql(password: str = "") -> Iterator[str]:
+    """Run PostgreSQL; give the SQLAlchemy URL of an empty database.
 
-
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """Run PostgreSQL; give the SQLAlchemy URL of an empty database."""
+    :param password: of the superuser; everybody needs one then
+    """
     (binaries,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
     with _folder("postgres") as data:
         as_postgres = ("runuser", "-u", "postgres", "--")
-        initialise = (str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-sync")
-        subprocess.run([*as_postgres, *initialise], check=True, capture_output=True, cwd="/")
+        initialise = (str(binaries / "initdb"), "-D", str(data), "-E", "UTF8", "--no-sync")
+        known = data.parent / "password"
+        known.write_text(f"{password}\n")
+        asked = ("-A", "scram-sha-256", f"--pwfile={known}") if password else ("-A", "trust")
+        subprocess.run([*as_postgres, *initialise, *asked], check=True, capture_output=True, cwd="/")
         port = free_port()
         server = (
             "setpriv",
@@ -62,27 +59,44 @@ def postgresql() -> Iterator[str]:
             str(binaries / "postgres"),
         )
         options = ("-D", str(data), "-h", LOOPBACK, "-p", str(port), "-k", str(data))
-        with _running([*server, *options], port, data.parent / "log"):
-            yield f"postgresql+psycopg://postgres@{LOOPBACK}:{port}/postgres"
+        # What is in a test's database need not survive a power failure.
+        quick = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+        with listening([*server, *options, *quick], port, data.parent / "log"):
+            user = f"postgres:{password}" if password else "postgres"
+            yield f"postgresql+psycopg://{user}@{LOOPBACK}:{port}/postgres"
 
 
 @contextmanager
 def mariadb() -> Iterator[str]:
     """Run MariaDB; give the SQLAlchemy URL of an empty database."""
     with _folder("mysql") as data:
-        initialise = ("mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={data}")
-        subprocess.run(
-            [*initialise, "--auth-root-authentication-method=normal"], check=True, capture_output=True
+        # A MariaDB that starts removes what looks like temporary tables from its folder for them: also another's.
+        temporary = data.parent / "temporary"
+        temporary.mkdir(mode=0o700)
+        shutil.chown(temporary, "mysql", "mysql")
+        folders = (f"--datadir={data}", f"--tmpdir={temporary}")
+        initialise = ("mariadb-install-db", "--no-defaults", "--user=mysql", *folders)
+        made = subprocess.run(
+            [*initialise, "--auth-root-authentication-method=normal"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
+        if made.returncode:
+            raise RuntimeError(f"mariadb-install-db failed:\n{made.stdout}")
         port = free_port()
         options = (
-            f"--datadir={data}",
+            *folders,
             f"--socket={data}/sock",
             f"--port={port}",
             f"--bind-address={LOOPBACK}",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--skip-innodb-doublewrite",
+            "--innodb-flush-method=nosync",
         )
         command = ["mariadbd", "--no-defaults", "--user=mysql", *options]
-        with _running(command, port, data.parent / "log"):
+        with listening(command, port, data.parent / "log"):
             create = "CREATE DATABASE mail CHARACTER SET utf8mb4"
             client = ("mariadb", "--no-defaults", "-u", "root", f"--socket={data}/sock", "-e", create)
             subprocess.run(client, check=True, capture_output=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +23,45 @@ ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 {auth_cache}
+postmaster_address = postmaster@example.com
+hostname = box.example.com
+{box_config}
+service imap-login {{
+  inet_listener imap {{
+    address = {host}
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = {host}
+    port = {lmtp_port}
+  }}
+}}
+service quota-status {{
+  inet_listener {{
+    address = {host}
+    port = {quota_status_port}
+  }}
+}}
+# A real box answers a wrong password after 2 s, and slower each time; tests need not wait for that.
+auth_failure_delay = 0
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+{extra_config}
+"""
+
+_BOX = """\
 first_valid_uid = 0
 mail_privileged_group = mail
 mail_location = maildir:{storage}/mail/mailboxes/%d/%n
 mail_plugins = quota
-postmaster_address = postmaster@example.com
-hostname = box.example.com
 passdb {{
   driver = sql
   args = {folder}/dovecot-sql.conf.ext
@@ -49,36 +83,9 @@ plugin {{
 protocol imap {{
   mail_plugins = $mail_plugins imap_quota
 }}
-service imap-login {{
-  inet_listener imap {{
-    address = {host}
-    port = {imap_port}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-service lmtp {{
-  inet_listener lmtp {{
-    address = {host}
-    port = {lmtp_port}
-  }}
-}}
 service quota-status {{
   executable = quota-status -p postfix
-  inet_listener {{
-    address = {host}
-    port = {quota_status_port}
-  }}
 }}
-# A real box answers a wrong password after 2 s, and slower each time; tests need not wait for that.
-auth_failure_delay = 0
-service anvil {{
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-{extra_config}
 """
 
 # The queries are those of a Mail-in-a-Box, word by word.
@@ -108,7 +115,13 @@ class Dovecot:
         auth_cache_size: str = "0",
         auth_cache_ttl: str = "1 hour",
         extra_config: str = "",
+        box_config: Callable[[Path], str] | None = None,
     ) -> None:
+        """Write the configuration.
+
+        :param box_config: gets this server's folder and returns what is said of the box, in place of what a
+            Mail-in-a-Box says of it
+        """
         self.folder = Path(tempfile.mkdtemp(prefix="mailusers-dovecot-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.imap_port = free_port()
@@ -119,12 +132,17 @@ class Dovecot:
         self._log = self.folder / "dovecot.log"
         self._process: subprocess.Popen[bytes] | None = None
         auth_cache = f"auth_cache_size = {auth_cache_size}\nauth_cache_ttl = {auth_cache_ttl}"
+        if box_config is None:
+            (self.folder / "dovecot-sql.conf.ext").write_text(_SQL_CONFIG.format(storage=storage))
+            said = _BOX.format(folder=self.folder, storage=storage)
+        else:
+            said = box_config(self.folder)
         # Written before the start, so that doveadm can be tried against a server that is down.
         self.config_path.write_text(
             _CONFIG.format(
                 folder=self.folder,
-                storage=storage,
                 host=LOOPBACK,
+                box_config=said,
                 auth_cache=auth_cache,
                 imap_port=self.imap_port,
                 lmtp_port=self.lmtp_port,
@@ -132,7 +150,6 @@ class Dovecot:
                 extra_config=extra_config,
             )
         )
-        (self.folder / "dovecot-sql.conf.ext").write_text(_SQL_CONFIG.format(storage=storage))
 
     def start(self) -> None:
         """Start the server and wait until all its ports answer."""

@@ -21,6 +21,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
+from tests import openapi
 from tests.servers.clients import wait_until
 from tests.servers.ports import LOOPBACK, free_port
 
@@ -83,6 +84,9 @@ class PanelProcess:
         self.url = f"http://{LOOPBACK}:{self.port}"
         self.prefix = prefix
         self.log = storage.parent / "panel.log"
+        self._has_login = program is None
+        # A proxy in front adds and takes away headers of its own.
+        self.described = True
         self._program = program or (
             "mailusers_plugin",
             "serve",
@@ -100,15 +104,21 @@ class PanelProcess:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self, *, wait: bool = True, timeout_seconds: float = 30) -> None:
+        """Start it.
+
+        :param wait: until it answers
+        :param timeout_seconds: how long
+        """
         command = [part.format(port=self.port) for part in self._program]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command], env=self._environment, stdout=log, stderr=log
             )
+        if not wait:
+            return
         try:
-            wait_until(self._answers, timeout_seconds=30, message="the panel")
+            wait_until(self._answers, timeout_seconds=timeout_seconds, message="the panel")
         except TimeoutError:
             self.stop()
             raise RuntimeError(f"The panel did not start:\n{self.log.read_text()[-3000:]}") from None
@@ -180,10 +190,30 @@ class PanelProcess:
         try:
             opener = urllib.request.build_opener(*([] if redirects else [_NoRedirects]))
             with opener.open(request, timeout=60) as response:
-                return Reply(response.status, response.headers, response.read().decode())
+                return self._reply(request, response.status, response)
         except urllib.error.HTTPError as error:
             with error:
-                return Reply(error.code, error.headers, error.read().decode())
+                return self._reply(request, error.code, error)
+
+    def _reply(self, request: urllib.request.Request, status: int, response: Any) -> Reply:
+        """Read an answer, which must be as the API is described."""
+        headers: Message[str, str] = response.headers
+        body: bytes = response.read()
+        # Behind a redirect it is another path's.
+        if self.described and response.url == request.full_url:
+            verb, sent = request.get_method(), dict(request.header_items())
+            has_login = self._has_login
+            openapi.check(
+                response.url.removeprefix(self.url),
+                self.prefix,
+                verb,
+                sent,
+                status,
+                headers.items(),
+                body,
+                has_login=has_login,
+            )
+        return Reply(status, headers, body.decode())
 
     def command(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run ``mailusers`` on the same box, in a process of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,13 +33,17 @@ local_recipient_maps =
 # Nothing may leave the machine, not even a bounce.
 default_transport = error:outbound disabled in test
 relay_transport = error:outbound disabled in test
+smtpd_relay_restrictions = reject_unauth_destination
+{box_config}
+{extra_config}
+"""
+
+_BOX = """\
 virtual_transport = lmtp:inet:{host}:{lmtp_port}
 virtual_mailbox_domains = {map_type}:{config}/virtual-mailbox-domains.cf
 virtual_mailbox_maps = {map_type}:{config}/virtual-mailbox-maps.cf
 virtual_alias_maps = {map_type}:{config}/virtual-alias-maps.cf
-smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = reject_unlisted_recipient, check_policy_service inet:{host}:{quota_status_port}
-{extra_config}
 """
 
 _MASTER = """\
@@ -95,22 +100,29 @@ class Postfix:
         self,
         storage: Path,
         *,
-        lmtp_port: int,
-        quota_status_port: int,
+        lmtp_port: int = 0,
+        quota_status_port: int = 0,
         chroot: bool = False,
         map_type: str = "sqlite",
         extra_config: str = "",
+        box_config: Callable[[Path], str] | None = None,
     ) -> None:
+        """Write the configuration.
+
+        :param box_config: gets the configuration's folder and returns what is said of the box in main.cf, in place of
+            what a Mail-in-a-Box says of it; then no ports are needed
+        """
         self.folder = Path(tempfile.mkdtemp(prefix="mailusers-postfix-", dir="/tmp"))
         self.folder.chmod(0o755)
         self.config_dir = self.folder / "config"
+        self.queue_dir = self.folder / "spool"
         self.smtp_port = free_port()
         self._log = self.folder / "mail.log"
         self._master_pid: int | None = None
         for name in ("config", "spool", "data"):
             (self.folder / name).mkdir(mode=0o755)
         shutil.chown(self.folder / "data", "postfix")
-        values = {
+        values: dict[str, object] = {
             "folder": self.folder,
             "config": self.config_dir,
             "name": self.folder.name.rpartition("-")[2],
@@ -122,10 +134,14 @@ class Postfix:
             "map_type": map_type,
             "extra_config": extra_config,
         }
+        if box_config is None:
+            for name, query in _MAPS.items():
+                (self.config_dir / name).write_text(f"dbpath={storage}/mail/users.sqlite\nquery = {query}\n")
+            values["box_config"] = _BOX.format(**values)
+        else:
+            values["box_config"] = box_config(self.config_dir)
         (self.config_dir / "main.cf").write_text(_MAIN.format(**values))
         (self.config_dir / "master.cf").write_text(_MASTER.format(**values))
-        for name, query in _MAPS.items():
-            (self.config_dir / name).write_text(f"dbpath={storage}/mail/users.sqlite\nquery = {query}\n")
 
     def start(self) -> None:
         """Start the server and wait until its port answers."""

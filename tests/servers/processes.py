@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.servers.clients import wait_until
+from tests.servers.ports import wait_for_port
 
 
 def group_members(group: int) -> list[int]:
@@ -37,3 +40,21 @@ def end_group(group: int, *, timeout_seconds: float = 10) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
         wait_until(lambda: not group_members(group), timeout_seconds=timeout_seconds)
+
+
+@contextlib.contextmanager
+def listening(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
+    """Run a server that listens on a port until the end of the block."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        wait_for_port(
+            command[0],
+            port,
+            is_alive=lambda: process.poll() is None,
+            log_text=lambda: log.read_text(errors="replace"),
+        )
+        yield
+    finally:
+        end_group(process.pid)
+        process.wait(30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,3 +131,38 @@ def test_durable(database: Database) -> None:
 
     assert database.read_now(pragmas) == (2, 1)
     assert database.write_now(pragmas) == (2, 1)
+
+
+def test_closing_waits_for_readers(path: Path, database: Database) -> None:
+    """A read in a thread of somebody else's ends before its connection is closed, and none begins after that."""
+    begun, go_on = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def read(connection: Connection) -> None:
+        begun.set()
+        go_on.wait(10)
+        seen.append(int(connection.execute(text("SELECT n FROM counter")).scalar_one()))
+
+    reader = threading.Thread(target=database.read_now, args=(read,))
+    reader.start()
+    assert begun.wait(10)
+    closer = threading.Thread(target=database.close)
+    closer.start()
+    closer.join(0.1)
+    assert closer.is_alive()
+    go_on.set()
+    closer.join(10)
+    reader.join(10)
+    assert seen == [0]
+    with pytest.raises(UnavailableError, match="stopping"):
+        database.read_now(read)
+
+
+async def test_closed(database: Database) -> None:
+    """Whoever comes after the end is told that the server is stopping, whatever it wants."""
+    database.close()
+    for call in (database.read, database.write):
+        with pytest.raises(UnavailableError, match="stopping"):
+            await call(current)
+    with pytest.raises(UnavailableError, match="stopping"):
+        database.write_now(current)

@@ -1,6 +1,7 @@
 """The panel itself."""
 
 import asyncio
+import re
 import sys
 
 import jinja2
@@ -12,6 +13,8 @@ from mailusers_plugin import Identity
 from mailusers_plugin.hooks import adminpanel
 
 STAFF = {"ada": "correct horse"}
+LOCAL_PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+"""A path of this panel. Whoever makes a link to the log-in could else lead to another server from there."""
 
 
 class StaffHost:
@@ -47,7 +50,8 @@ class SignIn(RequestHandler):
         if STAFF.get(name) != self.get_argument("password"):
             raise PermissionError
         self.set_signed_cookie("staff", name)
-        self.redirect(self.get_argument("next"))
+        way_back = self.get_argument("next")
+        self.redirect(way_back if LOCAL_PATH.fullmatch(way_back) else "/panel/users")
 
 
 def make_app(storage_root: str) -> Application:

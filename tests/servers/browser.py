@@ -1,0 +1,74 @@
+"""Chromium, for looking at the page as a person would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from playwright.async_api import BrowserContext, Page, async_playwright, expect
+
+from tests.support import BOSS, PASSWORD, Box
+
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+
+NO_COMPLAINTS = ("status of 400", "Cleared data types:")
+"""That an answer is an error is for the tests to say; that a log-out has cleared the cache is no complaint."""
+
+
+@asynccontextmanager
+async def chromium(**options: Any) -> AsyncIterator[BrowserContext]:
+    """Start a browser of its own; what its console says is collected by :func:`open_page`."""
+    async with chromium_with((), (), **options) as context:
+        yield context
+
+
+@asynccontextmanager
+async def chromium_with(
+    arguments: Sequence[str], without: Sequence[str], **options: Any
+) -> AsyncIterator[BrowserContext]:
+    """Start a browser with another command line.
+
+    :param arguments: more of it
+    :param without: arguments of Playwright's that are left out
+    :param options: of the context
+    """
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=path, args=[*ARGUMENTS, *arguments], ignore_default_args=list(without)
+        )
+        try:
+            context = await browser.new_context(**options)
+            context.set_default_timeout(30_000)
+            yield context
+            await context.close()
+        finally:
+            await browser.close()
+
+
+async def open_page(context: BrowserContext, complaints: list[str]) -> Page:
+    """Open a page and note what the browser complains of, such as a violated policy."""
+    page = await context.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            None if any(text in message.text for text in NO_COMPLAINTS) else complaints.append(message.text)
+        ),
+    )
+    return page
+
+
+async def log_in(page: Page, box: Box) -> None:
+    """Log in as the administrator, from wherever the page leads."""
+    await page.goto(f"{box.base_url}/admin/users")
+    await page.get_by_label("Email address").fill(BOSS)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("heading", name="Existing mail users")).to_be_visible()
