@@ -20,6 +20,9 @@ ARGUMENTS = [
 NO_COMPLAINTS = ("status of 400", "Cleared data types:")
 """That an answer is an error is for the tests to say; that a log-out has cleared the cache is no complaint."""
 
+# A slow machine is no fault of the page; what never happens fails a little later.
+expect.set_options(timeout=20_000)
+
 
 @asynccontextmanager
 async def chromium(**options: Any) -> AsyncIterator[BrowserContext]:
