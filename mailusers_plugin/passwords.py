@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from passlib.context import CryptContext
 
-from mailusers_plugin.errors import ConfigurationError, InvalidInputError
+from mailusers_plugin.errors import ConfigurationError, InvalidInputError, UnavailableError
 from mailusers_plugin.hash_lanes import CHANGES, LOGINS, HashLanes
 from mailusers_plugin.password_schemes import (
     ARGON2_MEMORY_KIB,
@@ -68,7 +68,14 @@ class Passwords:
     :ivar threads: how many are computed at once
     """
 
-    def __init__(self, scheme: str, *, threads: int | None = None, queue_limit: int = 256) -> None:
+    def __init__(
+        self,
+        scheme: str,
+        *,
+        threads: int | None = None,
+        queue_limit: int = 256,
+        patience_seconds: float = 0.0,
+    ) -> None:
         """Set up the schemes and the pool.
 
         :param scheme: Dovecot's name of the scheme for new hashes, one of :data:`NEW_SCHEMES`
@@ -76,6 +83,8 @@ class Passwords:
             somebody logs in with always one less than there are processors, as far as that is one at least
         :param queue_limit: how many passwords may be checked, and how many new ones hashed, before callers are told to
             come back later
+        :param patience_seconds: how long a hash that finds no room waits before it is refused. Whoever sends the next
+            request as soon as he is refused takes no more than his share of the event loop then
         :raises ConfigurationError: if the scheme is none of those
         """
         if scheme not in NEW_SCHEMES:
@@ -87,6 +96,7 @@ class Passwords:
         processors = os.cpu_count() or 1
         self.threads = threads or processors
         self._lanes = HashLanes(self.threads, max(1, min(self.threads, processors - 1)), queue_limit)
+        self._patience_seconds = patience_seconds
         self._decoy: str | None = None
 
     def check_new(self, password: str) -> None:
@@ -134,11 +144,18 @@ class Passwords:
         return {"logins": self._lanes.load(LOGINS), "changes": self._lanes.load(CHANGES)}
 
     def check_room(self) -> None:
-        """Refuse a log-in whose password could not be hashed now, before anything is looked up for it.
+        """Tell whether another log-in's password could be hashed now.
 
         :raises UnavailableError: if too many hashes wait already
         """
         self._lanes.check_room(LOGINS)
+
+    async def wait_for_room(self) -> None:
+        """Wait for a while until a log-in's password can be hashed, before anything is looked up for it.
+
+        :raises UnavailableError: if too many hashes wait even then
+        """
+        await self._patiently(self._lanes.check_room, LOGINS)
 
     def hash_now(self, password: str) -> str:
         """Return a new hash, in the calling thread.
@@ -188,4 +205,13 @@ class Passwords:
         self._lanes.close()
 
     async def _run(self, lane: int, function: Callable[..., T], *args: str | None) -> T:
-        return await asyncio.wrap_future(self._lanes.submit(lane, function, *args))
+        future = await self._patiently(self._lanes.submit, lane, function, *args)
+        return await asyncio.wrap_future(future)
+
+    async def _patiently(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function, and once more where there was no room."""
+        try:
+            return function(*args)
+        except UnavailableError:
+            await asyncio.sleep(self._patience_seconds)
+            return function(*args)

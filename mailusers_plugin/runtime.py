@@ -72,7 +72,10 @@ class Runtime:
             settings = replace(settings, password_scheme=scheme)
         self.settings = settings
         self.passwords = Passwords(
-            settings.password_scheme, threads=settings.hash_threads or None, queue_limit=settings.hash_queue
+            settings.password_scheme,
+            threads=settings.hash_threads or None,
+            queue_limit=settings.hash_queue,
+            patience_seconds=settings.refusal_seconds,
         )
         self.strength = StrengthMeter()
         self.manager = HookManager()

@@ -150,6 +150,11 @@ class Settings:
         "lately gets one attempt an hour; the others are not concerned. `0` for any number.",
     )
     throttle_minutes: float = _setting(15.0, "In which time the failures of a network are forgotten.")
+    refusal_seconds: float = _setting(
+        0.5,
+        "How long the answer is held back where a log-in is not even tried, because too many have failed or are being "
+        "checked, so that a flood of them leaves time for all others; `0` for not at all.",
+    )
     doveadm: tuple[str, ...] = _setting(
         ("doveadm",), "The command that talks to Dovecot, with its options (`doveadm -c FILE`)."
     )

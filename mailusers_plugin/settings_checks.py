@@ -49,8 +49,9 @@ def check(values: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"log_format {values['log_format']!r} must be one of {', '.join(FORMATS)}.")
     check_browser(values)
     check_passwords(values)
-    if not values["login_cache_seconds"] >= 0:
-        raise ConfigurationError("login_cache_seconds must be 0 or more.")
+    for name in ("login_cache_seconds", "refusal_seconds"):
+        if not values[name] >= 0:
+            raise ConfigurationError(f"{name} must be 0 or more.")
     if not 0 <= values["totp_drift_steps"] <= _MOST_DRIFT_STEPS:
         raise ConfigurationError(f"totp_drift_steps must be 0 to {_MOST_DRIFT_STEPS}.")
     try:

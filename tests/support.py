@@ -47,6 +47,7 @@ QUICK: dict[str, Any] = {
     "password_scheme": "SHA512-CRYPT",
     "usage_interval_seconds": 0,
     "commit_pause_seconds": 0,
+    "refusal_seconds": 0,
 }
 """Settings of a box that starts fast and leaves this machine's Dovecot alone."""
 

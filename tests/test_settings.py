@@ -109,6 +109,7 @@ def test_types_of_a_file(tmp_path: Path) -> None:
         ({"database_threads": 0}, "database_threads must be at least 1."),
         ({"hash_queue": -1}, "hash_queue must be at least 1."),
         ({"login_cache_seconds": -1}, "login_cache_seconds must be 0 or more."),
+        ({"refusal_seconds": -0.5}, "refusal_seconds must be 0 or more."),
         ({"login_cache_seconds": float("nan")}, "login_cache_seconds must be 0 or more."),
         ({"totp_drift_steps": -1}, "totp_drift_steps must be 0 to 10."),
         ({"totp_drift_steps": 11}, "totp_drift_steps must be 0 to 10."),

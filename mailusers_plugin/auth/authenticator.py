@@ -306,7 +306,7 @@ class Authenticator:
         :raises LoginRefusedError: if it is wrong
         :raises UnavailableError: if too many passwords are being checked
         """
-        self._passwords.check_room()
+        await self._passwords.wait_for_room()
         number = int.from_bytes(hashlib.sha256(email.encode("utf-8", "replace")).digest()[:6])
         # Looked up in any case, so that the number of queries tells nothing either.
         decoy = await self._database.read(accounts.decoy_hash, number)

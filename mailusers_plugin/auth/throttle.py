@@ -30,7 +30,8 @@ tokens. A botnet of N networks has N guesses an hour at one account.
 90 s each, so nobody is refused for longer than that once the burst is over.
 
 **Costs.** Who comes with a password has the counters read together with the account; others have nothing read. A
-success writes nothing, unless its account is being guessed at. A refused attempt hashes nothing. The same wrong
+success writes nothing, unless its account is being guessed at. A refused attempt hashes nothing, and is answered late
+(``refusal_seconds``), so that a flood of them is no more than the event loop can answer beside all else. The same wrong
 password again, from the same network, counts once: a program that goes on sending an old password does not keep its
 owner out. Attempts that have not ended yet count as failures to those that begin meanwhile, so that a hundred at once
 are not a hundred guesses; in each process by itself.
@@ -38,6 +39,7 @@ are not a hundred guesses; in each process by itself.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
@@ -119,6 +121,7 @@ class Throttle:
         self._running: dict[str, dict[bytes, int]] = {}
         self._wrong: OrderedDict[str, deque[bytes]] = OrderedDict()
         self._swept_ms = 0
+        self._pause_seconds = settings.refusal_seconds
 
     @property
     def steps_ms(self) -> dict[str, int]:
@@ -161,7 +164,7 @@ class Throttle:
         if attempt.standing != _NOTHING or not self._running.keys().isdisjoint(attempt.keys):
             under_attack = self._wait_ms(attempt, ACCOUNT, guess, now_ms) > 0
             familiar = under_attack and await self._is_familiar(attempt, now_ms)
-            self._admit(attempt, guess, now_ms, strictly=under_attack and not familiar)
+            await self._admit(attempt, guess, now_ms, strictly=under_attack and not familiar)
         # From here to the block nothing is awaited: who comes meanwhile finds this attempt running.
         self._begin(attempt, guess)
         try:
@@ -188,7 +191,7 @@ class Throttle:
         keys = store.keys_of("", network, wide)
         standing = await self._state.look_up_with(store.find_now, self._state, keys)
         attempt = Attempt("", network, wide, keys, standing)
-        self._admit(attempt, guess, _now_ms(), strictly=False)
+        await self._admit(attempt, guess, _now_ms(), strictly=False)
         await self._count(attempt, guess, LoginRefusedError(REFUSED))
 
     def _kinds(self, attempt: Attempt) -> list[str]:
@@ -200,7 +203,7 @@ class Throttle:
             wanted += [PAIR, ACCOUNT]
         return [kind for kind in wanted if kind in self._limits]
 
-    def _admit(self, attempt: Attempt, guess: bytes, now_ms: int, *, strictly: bool) -> None:
+    async def _admit(self, attempt: Attempt, guess: bytes, now_ms: int, *, strictly: bool) -> None:
         waits = [
             self._wait_ms(attempt, kind, guess, now_ms) for kind in self._kinds(attempt) if kind != ACCOUNT
         ]
@@ -211,6 +214,8 @@ class Throttle:
             waits.append(_STRICT_MS)
         longest_ms = max(waits, default=0)
         if longest_ms > 0:
+            # Whoever sends the next one as soon as this is answered takes no more than his share of the event loop.
+            await asyncio.sleep(self._pause_seconds)
             raise ThrottledError(max(1, -(-longest_ms // 1000)))
 
     def _wait_ms(self, attempt: Attempt, kind: str, guess: bytes, now_ms: int) -> int:

@@ -20,19 +20,23 @@ _KEPT: Final = 32
 
 
 class _Compiled(jinja2.BytecodeCache):
-    """What was compiled for one language serves the others: they differ in what the code calls."""
+    """What was compiled once serves every language and every panel of the process: they differ in what it calls."""
 
     def __init__(self) -> None:
-        self._codes: dict[str, CodeType] = {}
+        self._codes: dict[tuple[str, str], CodeType] = {}
 
     def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
         """Give what is there."""
-        bucket.code = self._codes.get(bucket.key)
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
 
     def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
         """Keep what is new."""
         if bucket.code is not None:
-            self._codes[bucket.key] = bucket.code
+            # With the sum of the source: two hosts may have different templates by one name.
+            self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+_COMPILED: Final = _Compiled()
 
 
 class Templates:
@@ -49,7 +53,6 @@ class Templates:
         self._min_password = min_password
         own = jinja2.PackageLoader("mailusers_plugin")
         self._loader = jinja2.ChoiceLoader([loader, own]) if loader else own
-        self._compiled = _Compiled()
         self._environments: OrderedDict[tuple[str, str], jinja2.Environment] = OrderedDict()
 
     def get(self, name: str, language: Language) -> jinja2.Template:
@@ -75,7 +78,7 @@ class Templates:
             lstrip_blocks=True,
             # Otherwise every page looks at the files' times, in the event loop.
             auto_reload=False,
-            bytecode_cache=self._compiled,
+            bytecode_cache=_COMPILED,
             extensions=["jinja2.ext.i18n"],
         )
         environment.policies["ext.i18n.trimmed"] = True

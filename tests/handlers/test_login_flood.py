@@ -82,3 +82,38 @@ async def test_nobody_else_notices(small: Box) -> None:
     statuses = Counter(answer.status for answer in await flooding)
     assert statuses[503] > 0
     assert turns > 1
+
+
+async def test_refusals_are_held_back(boxes: Boxes) -> None:
+    """What is not even tried is answered late, and checked after all where there is room by then."""
+    pause = 0.4
+    box = await boxes.open(hash_threads=1, hash_queue=1, refusal_seconds=pause, **UNTHROTTLED)
+    await box.add(BOSS, (ADMIN,))
+    stored = sha512_crypt.using(rounds=400_000).hash(PASSWORD)
+    box.sql("UPDATE users SET password = ? WHERE email = ?", "{SHA512-CRYPT}" + stored, BOSS)
+
+    async def guess(number: int) -> tuple[int, float]:
+        begun = asyncio.get_running_loop().time()
+        answer = await box.basic(BOSS, f"a wrong password {number}").get(USERS)
+        return answer.status, asyncio.get_running_loop().time() - begun
+
+    answers = await asyncio.gather(*(guess(number) for number in range(8)))
+    refused = [seconds for status, seconds in answers if status == 503]
+    assert refused
+    assert min(refused) >= pause
+    assert {status for status, _ in answers} == {401, 503}
+
+
+async def test_who_guesses_is_answered_late(boxes: Boxes) -> None:
+    """So is whoever has failed too often, while whoever was let in before goes on."""
+    pause = 0.4
+    box = await boxes.open(throttle_pair=1, refusal_seconds=pause)
+    await box.add(BOSS, (ADMIN,))
+    session = await box.session_key(BOSS)
+    loop = asyncio.get_running_loop()
+    assert (await box.basic(BOSS, "a wrong password").get(USERS)).status == 401
+    begun = loop.time()
+    late = asyncio.ensure_future(box.basic(BOSS, "another wrong password").get(USERS))
+    assert (await box.basic(BOSS, session).get(USERS)).status == 200
+    assert (await late).status == 429
+    assert loop.time() - begun >= pause
