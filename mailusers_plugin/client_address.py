@@ -86,6 +86,8 @@ class Proxies:
 
     def trusts(self, peer: str) -> bool:
         """Tell whether an address is that of a proxy that is believed."""
+        if not self._networks:
+            return False
         found = parse(peer)
         return found is not None and self._includes(found)
 

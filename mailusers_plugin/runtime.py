@@ -154,7 +154,9 @@ class Runtime:
             known_schemes=doveadm.password_schemes,
         )
         self.imports = Imports(self.database, self.state, self.bulk, max_rows=settings.import_rows)
-        self.second_factors = SecondFactors(self.database, self.state, drift_steps=settings.totp_drift_steps)
+        self.second_factors = SecondFactors(
+            self.database, self.state, self.trail, drift_steps=settings.totp_drift_steps
+        )
         self.throttle = Throttle(self.database, self.state, settings)
         self.listing = Listing(self.database, self.state, self.mailboxes)
         self.statistician = Statistician(self.state, self.directory, self.mailboxes.root)

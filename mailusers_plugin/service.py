@@ -236,13 +236,22 @@ class Service:
             await service_endings.forget_tokens(self._state, email)
         return change
 
+    def seek(self, email: str) -> asyncio.Future[Account | None]:
+        """Begin to look for an active account.
+
+        :returns: done when that was found out
+        :raises InvalidInputError: if it is no address that anybody can have
+        :raises UnavailableError: if the process is ending
+        """
+        validation.check_known_address(email)
+        return self._database.looking_up(accounts.FIND, email)
+
     async def account(self, email: str) -> Account:
         """Return an active account.
 
         :raises UnknownUserError: if there is no such user
         """
-        validation.check_known_address(email)
-        account = await self._database.look_up(accounts.FIND, email)
+        account = await self.seek(email)
         if account is None:
             raise UnknownUserError(email)
         return account

@@ -27,6 +27,7 @@ from mailusers_plugin.trail_models import Entry, Head
 _log = logging.getLogger("mailusers_plugin.audit")
 
 LOGGED_IN: Final = "LoggedIn"
+RECOVERY_CODE_USED: Final = "RecoveryCodeUsed"
 LOGGED_OUT: Final = "LoggedOut"
 LOGIN_REFUSED: Final = "LoginRefused"
 ENTRIES_LOST: Final = "EntriesLost"

@@ -13,6 +13,7 @@ from mailusers_plugin.models import Account, Factor
 from mailusers_plugin.store import accounts, recovery_codes, second_factors
 from mailusers_plugin.store.database import Database
 from mailusers_plugin.texts import N_
+from mailusers_plugin.trail import RECOVERY_CODE_USED, Trail
 from mailusers_plugin.validation import check_known_address
 
 MISSING_TOTP: Final = "missing-totp-token"
@@ -37,15 +38,17 @@ class FactorStatus:
 class SecondFactors:
     """Checks and changes second factors. Who may is for the caller to ask."""
 
-    def __init__(self, database: Database, state: Database, *, drift_steps: int) -> None:
+    def __init__(self, database: Database, state: Database, trail: Trail, *, drift_steps: int) -> None:
         """Take what it works with.
 
         :param database: where the accounts and the second factors are
         :param state: where the recovery codes are
+        :param trail: where it is noted that a recovery code was used
         :param drift_steps: how many steps of 30 seconds a code may be early or late
         """
         self._database = database
         self._state = state
+        self._trail = trail
         self._drift_steps = drift_steps
 
     async def check(self, account: Account, given: str) -> None:
@@ -75,7 +78,10 @@ class SecondFactors:
         values = email, one_time_codes.hash_recovery_code(email, code), second_factors.bindings(factors)
         if not await self._state.read(recovery_codes.is_good, *values):
             return False
-        return await self._state.write(recovery_codes.use, *values)
+        if not await self._state.write(recovery_codes.use, *values):
+            return False
+        await self._trail.note(RECOVERY_CODE_USED, email=email, actor=email)
+        return True
 
     def _made_by(self, factors: Sequence[Factor], code: str) -> Factor | None:
         """Return the factor that a code was made by."""

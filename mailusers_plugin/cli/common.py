@@ -22,6 +22,7 @@ from mailusers_plugin.request_log import TEXT, RequestFilter, formatter
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
 from mailusers_plugin.store import deliveries
+from mailusers_plugin.store.place import read_url
 
 EX_TEMPFAIL: Final = 75
 """sysexits.h: try again later."""
@@ -31,11 +32,36 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def refuse_password(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
+    """Refuse a database URL with a password, as the callback of an option: see proc(5), ``/proc/PID/cmdline``.
+
+    :raises click.BadParameter: if it has one
+    :raises ConfigurationError: if it is no URL
+    """
+    if url:
+        found = read_url(url)
+        if found.password is not None or not {"password", "passwd"}.isdisjoint(found.query):
+            raise click.BadParameter(
+                "A password on a command line can be read by everybody on the machine, and stays in the shell's "
+                "history. Put the URL into a file of mode 0600 and say --config FILE, or into the environment as "
+                "MAILUSERS_DATABASE. Change that password."
+            )
+    return url
+
+
+database_option = click.option(
+    "--database",
+    metavar="URL",
+    callback=refuse_password,
+    help="SQLAlchemy URL of the accounts, without a password.",
+)
+
+
 def box_options(function: F) -> F:
     """Add the options that say which box is meant; the command gets them as ``settings``."""
 
     @click.option("--storage-root", type=click.Path(path_type=Path), help="Folder of the box.")
-    @click.option("--database", metavar="URL", help="SQLAlchemy URL of the accounts.")
+    @database_option
     @click.option(
         "--config",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from mailusers_plugin.cli.common import print_json, set_up_logging
+from mailusers_plugin.cli.common import database_option, print_json, set_up_logging
 from mailusers_plugin.settings import NAMES, Settings, explain, show
 
 
 @click.command()
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen. [default: 127.0.0.1:10222]")
 @click.option("--storage-root", type=click.Path(path_type=Path), help="Folder of the box.")
-@click.option("--database", metavar="URL", help="SQLAlchemy URL of the accounts.")
+@database_option
 @click.option("--prefix", metavar="PATH", help="Path in front of every route. [default: /admin]")
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TOML file.")
 @click.option("--demo", is_flag=True, help="Serve a throw-away box with made-up users, for a first look.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
+from mailusers_plugin.errors import MailUsersError, UnknownUserError
 from mailusers_plugin.handlers.base import requires
 from mailusers_plugin.handlers.conditions import if_match
 from mailusers_plugin.handlers.list_tag import TaggedList
@@ -34,6 +37,31 @@ class APIHandler(OnceHandler):
     def tag_version(self, account: Account) -> None:
         """Say at which version a user is, for ``If-Match``."""
         self.set_header("ETag", as_tag(of_account(account)))
+
+
+class OneUserAPI(APIHandler):
+    """Base of what reads a single user."""
+
+    _sought: Future[Account | None] | None = None
+
+    def look_ahead(self) -> None:
+        """Begin to look for the user; what is wrong with the request is said once it is known who sends it."""
+        if self.request.method in ("GET", "HEAD"):
+            with suppress(MailUsersError):
+                self._sought = self.service.seek(self.parameters.email())
+                # Where the caller is refused nobody asks for it.
+                self._sought.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def account(self) -> Account:
+        """Return the user that the request names.
+
+        :raises UnknownUserError: if there is no such user
+        """
+        email = self.parameters.email()
+        account = await (self._sought or self.service.seek(email))
+        if account is None:
+            raise UnknownUserError(email)
+        return account
 
 
 class UserListAPI(APIHandler, TaggedList, Sending):
@@ -162,13 +190,13 @@ class UserPasswordAPI(APIHandler):
         self.answer_text("OK")
 
 
-class UserPrivilegesAPI(APIHandler):
+class UserPrivilegesAPI(OneUserAPI):
     """A user's privileges."""
 
     @requires(READ)
     async def get(self) -> None:
         """Answer with one a line."""
-        account = await self.service.account(self.parameters.email())
+        account = await self.account()
         self.tag_version(account)
         self.answer_text("\n".join(account.privileges))
 
@@ -207,17 +235,16 @@ class UserPrivilegesRemoveAPI(APIHandler):
         self.answer_text("OK")
 
 
-class UserQuotaAPI(APIHandler):
+class UserQuotaAPI(OneUserAPI):
     """A user's quota."""
 
     @requires(READ)
     async def get(self) -> None:
         """Answer with it, as JSON or bare."""
-        given = self.parameters
-        account = await self.service.account(given.email())
+        account = await self.account()
         quota = display_quota(account.quota)
         self.tag_version(account)
-        if given.get("text"):
+        if self.parameters.get("text"):
             self.answer_text(quota)
         else:
             self.answer_json({"email": account.email, "quota": quota})

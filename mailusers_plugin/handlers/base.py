@@ -112,6 +112,7 @@ def requires(permission: str = "") -> Callable[[F], F]:
     def decorate(method: F) -> F:
         @functools.wraps(method)
         async def checked(self: BaseHandler, *args: str, **kwargs: str) -> None:
+            self.look_ahead()
             await self.authorize(self.needed())
             await method(self, *args, **kwargs)
 
@@ -171,6 +172,12 @@ class BaseHandler(AnsweringHandler):
         if self.request_id:
             # Again, after an error has taken the headers away.
             self.set_header("X-Request-Id", self.request_id)
+
+    def look_ahead(self) -> None:
+        """Begin to read what the verb will want, while it is found out who calls; by default nothing.
+
+        It must change nothing and raise nothing.
+        """
 
     @property
     def realm(self) -> str:

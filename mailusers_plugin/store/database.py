@@ -164,7 +164,11 @@ class Database:
         :returns: ``None`` where there is no such row
         :raises UnavailableError: if the database is away, or locked for too long
         """
-        return await self._errands.run(self.look_up_now, lookup, *values)
+        return await self.looking_up(lookup, *values)
+
+    def looking_up(self, lookup: Lookup[R], *values: Any) -> asyncio.Future[R | None]:
+        """Begin to find one row, see :meth:`look_up`; must be called in a running event loop."""
+        return self._errands.run(self.look_up_now, lookup, *values)
 
     async def look_up_with(self, function: Callable[..., T], *args: Any) -> T:
         """Run a function that makes several look-ups, see :meth:`look_up`, so that there is one way for all of them.

@@ -223,6 +223,9 @@ async def test_recovery_codes(box: Box, admin: Client) -> None:
     with pytest.raises(LoginRefusedError, match=INVALID):
         await log_in(box, codes[2])
     await log_in(box, anew[0])
+    noted = [kept for kept in await box.trail() if kept.type == "RecoveryCodeUsed"]
+    assert [(kept.email, kept.actor) for kept in noted] == [(BOSS, BOSS)] * 3
+    assert not any(kept in str(noted) for kept in (*codes, *anew))
 
 
 async def test_one_recovery_code_in_two_processes(box: Box, admin: Client) -> None:
