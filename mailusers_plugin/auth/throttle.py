@@ -67,6 +67,8 @@ _WIDE_TIMES: Final = 8
 _SWEEP_MS: Final = 60_000
 _WRONG_EACH: Final = 3
 _WRONG_MOST: Final = 10_000
+_COUNTED_MOST: Final = 4096
+"""More than can be counted while one attempt waits for what it has read."""
 _NOTHING: Final = Standing()
 
 
@@ -78,6 +80,7 @@ class Attempt(NamedTuple):
     :ivar wide: the network around that, empty where there is none
     :ivar keys: of what is counted
     :ivar standing: what was counted before
+    :ivar seen: how many failures of this process had been counted when that was read
     """
 
     email: str
@@ -85,6 +88,15 @@ class Attempt(NamedTuple):
     wide: str
     keys: Keys
     standing: Standing
+    seen: int
+
+
+class _Counted(NamedTuple):
+    """A failure that was counted: who had read the counters before does not know it from there."""
+
+    number: int
+    keys: Keys
+    guess: bytes
 
 
 class _Limit(NamedTuple):
@@ -119,6 +131,8 @@ class Throttle:
             if limit
         }
         self._running: dict[str, dict[bytes, int]] = {}
+        self._failures = 0
+        self._counted: deque[_Counted] = deque(maxlen=_COUNTED_MOST)
         self._wrong: OrderedDict[str, deque[bytes]] = OrderedDict()
         self._swept_ms = 0
         self._pause_seconds = settings.refusal_seconds
@@ -138,10 +152,13 @@ class Throttle:
             return await self._database.look_up(accounts.FIND, email), None
         network, wide = network_of(ip), wide_network_of(ip)
         keys = store.keys_of(email, network, wide)
-        standing, found = await self._database.look_up_with(
-            store.find_with_account_now, self._state, self._database, email, keys
-        )
-        return found, Attempt(email, network, wide, keys, standing)
+        seen, standing, found = await self._database.look_up_with(self._find_now, email, keys)
+        return found, Attempt(email, network, wide, keys, standing, seen)
+
+    def _find_now(self, email: str, keys: Keys) -> tuple[int, Standing, Account | None]:
+        # Asked before the counters are read: whatever was counted by then is among them.
+        seen = self._failures
+        return seen, *store.find_with_account_now(self._state, self._database, email, keys)
 
     @asynccontextmanager
     async def guarded(
@@ -161,7 +178,8 @@ class Throttle:
             return
         now_ms = _now_ms()
         familiar = False
-        if attempt.standing != _NOTHING or not self._running.keys().isdisjoint(attempt.keys):
+        is_first = attempt.standing == _NOTHING and attempt.seen == self._failures
+        if not is_first or not self._running.keys().isdisjoint(attempt.keys):
             under_attack = self._wait_ms(attempt, ACCOUNT, guess, now_ms) > 0
             familiar = under_attack and await self._is_familiar(attempt, now_ms)
             await self._admit(attempt, guess, now_ms, strictly=under_attack and not familiar)
@@ -171,7 +189,9 @@ class Throttle:
             try:
                 yield
             except LoginRefusedError as error:
-                await self._count(attempt, guess, error)
+                if await self._count(attempt, guess, error):
+                    self._failures += 1
+                    self._counted.append(_Counted(self._failures, attempt.keys, guess))
                 raise
             if is_whole and not familiar and self._is_being_guessed(attempt, now_ms):
                 await self._remember(attempt)
@@ -189,8 +209,9 @@ class Throttle:
             return
         network, wide = network_of(ip), wide_network_of(ip)
         keys = store.keys_of("", network, wide)
+        seen = self._failures
         standing = await self._state.look_up_with(store.find_now, self._state, keys)
-        attempt = Attempt("", network, wide, keys, standing)
+        attempt = Attempt("", network, wide, keys, standing, seen)
         await self._admit(attempt, guess, _now_ms(), strictly=False)
         await self._count(attempt, guess, LoginRefusedError(REFUSED))
 
@@ -210,7 +231,7 @@ class Throttle:
         last_ms = attempt.standing.pair_last
         if strictly and last_ms is not None and now_ms - _STRICT_MS < last_ms <= now_ms + _STRICT_MS:
             waits.append(last_ms + _STRICT_MS - now_ms)
-        if strictly and self._others(attempt.keys.pair, guess):
+        if strictly and self._others(attempt, PAIR, guess):
             waits.append(_STRICT_MS)
         longest_ms = max(waits, default=0)
         if longest_ms > 0:
@@ -223,16 +244,24 @@ class Throttle:
         limit = self._limits.get(kind)
         if limit is None:
             return 0
-        behind = self._others(getattr(attempt.keys, kind), guess) * limit.step_ms
+        behind = self._others(attempt, kind, guess) * limit.step_ms
         drained_ms = getattr(attempt.standing, kind)
         if drained_ms is not None and now_ms < drained_ms < now_ms + 2 * limit.window_ms:
             behind += drained_ms - now_ms
         return max(0, behind - (limit.window_ms - limit.step_ms))
 
-    def _others(self, key: str, guess: bytes) -> int:
-        """Return how many other guesses are being checked under a key."""
+    def _others(self, attempt: Attempt, kind: str, guess: bytes) -> int:
+        """Return how many other guesses are being checked, or were counted since the attempt has read the counters."""
+        key = getattr(attempt.keys, kind)
         running = self._running.get(key)
-        return 0 if running is None else len(running) - (guess in running)
+        others = 0 if running is None else len(running) - (guess in running)
+        for counted in reversed(self._counted):
+            if counted.number <= attempt.seen:
+                break
+            # The same guess that is being checked once more is among those already.
+            if getattr(counted.keys, kind) == key and counted.guess not in (guess, *(running or ())):
+                others += 1
+        return others
 
     def _begin(self, attempt: Attempt, guess: bytes) -> None:
         for key in attempt.keys:
@@ -258,12 +287,13 @@ class Throttle:
             store.is_familiar_now, self._state, attempt.email, attempt.network, now_ms
         )
 
-    async def _count(self, attempt: Attempt, guess: bytes, error: LoginRefusedError) -> None:
+    async def _count(self, attempt: Attempt, guess: bytes, error: LoginRefusedError) -> bool:
+        """Count a failure; return whether it was one that counts."""
         # A password that is wrong stays so while the stored hash does. A code may be right later: it counts each time.
         if error.message in UNCOUNTED or (
             error.message == REFUSED and not self._is_new(attempt.email, attempt.network, guess)
         ):
-            return
+            return False
         now_ms = _now_ms()
         if abs(now_ms - self._swept_ms) > _SWEEP_MS:
             self._swept_ms = now_ms
@@ -281,6 +311,7 @@ class Throttle:
             for kind in self._kinds(attempt)
         ]
         await self._state.write(store.count, counters, now_ms)
+        return True
 
     def _is_new(self, email: str, network: str, guess: bytes) -> bool:
         """Tell whether something wrong comes for the first time; it is kept as only this process can read it."""

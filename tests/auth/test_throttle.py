@@ -10,6 +10,7 @@ import pytest
 
 from mailusers_plugin.auth import throttle
 from mailusers_plugin.auth.authenticator import API, Authenticator
+from mailusers_plugin.auth.basic import REFUSED
 from mailusers_plugin.auth.second_factor import MISSING_TOTP
 from mailusers_plugin.errors import LoginRefusedError, MailUsersError, ThrottledError
 from mailusers_plugin.models import ADMIN
@@ -217,6 +218,18 @@ async def test_all_at_once(box: Box, clock: Clock, hashed: list[str]) -> None:
     errors = await asyncio.gather(*(attempt(box, BOSS, f"wrong {number}", HERE) for number in range(60)))
     assert sum(map(is_refused, errors)) == len(hashed) == PAIR
     assert sum(isinstance(error, ThrottledError) for error in errors) == 60 - PAIR
+
+
+async def test_who_has_read_the_counters_before(box: Box, clock: Clock, hashed: list[str]) -> None:
+    """What was counted between an attempt's look at the counters and its turn counts for it, and once only."""
+    throttling = box.runtime.throttle
+    looks = [(await throttling.find_account(BOSS, HERE))[1] for _ in range(PAIR)]
+    assert all(map(is_refused, await guess(box, BOSS, HERE, PAIR - 1)))
+    for number, early in enumerate(looks):
+        with pytest.raises(LoginRefusedError if number == 0 else ThrottledError):
+            async with throttling.guarded(early, f"early {number}".encode()):
+                raise LoginRefusedError(REFUSED)
+    assert isinstance(await attempt(box, BOSS, "one more", HERE), ThrottledError)
 
 
 async def test_the_same_right_password_all_at_once(box: Box, clock: Clock, hashed: list[str]) -> None:
