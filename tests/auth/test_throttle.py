@@ -222,12 +222,11 @@ async def test_all_at_once(box: Box, clock: Clock, hashed: list[str]) -> None:
 
 async def test_who_has_read_the_counters_before(box: Box, clock: Clock, hashed: list[str]) -> None:
     """What was counted between an attempt's look at the counters and its turn counts for it, and once only."""
-    throttling = box.runtime.throttle
-    looks = [(await throttling.find_account(BOSS, HERE))[1] for _ in range(PAIR)]
+    looks = [(await box.runtime.throttle.find_account(BOSS, HERE))[1] for _ in range(PAIR)]
     assert all(map(is_refused, await guess(box, BOSS, HERE, PAIR - 1)))
     for number, early in enumerate(looks):
         with pytest.raises(LoginRefusedError if number == 0 else ThrottledError):
-            async with throttling.guarded(early, f"early {number}".encode()):
+            async with box.runtime.throttle.guarded(early, f"early {number}".encode()):
                 raise LoginRefusedError(REFUSED)
     assert isinstance(await attempt(box, BOSS, "one more", HERE), ThrottledError)
 
