@@ -22,6 +22,8 @@ FOUND: list[tuple[str, str, str, bytes, int]] = [
     ("HEAD", "/mail/users/openapi.json", MULTIPART, b"", UNBOUNDED),
     # A list of nothing was taken for no privilege at all, and that means admin.
     ("POST", "/mail/users/privileges/remove", JSON, REMOVE_NOTHING, 400),
+    # Null is as good as nothing, which was not described for what may be left out.
+    ("POST", "/mfa/status", JSON, b'{"user": "user@example.com", "mfa-id": null}', 200),
 ]
 
 
