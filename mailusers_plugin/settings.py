@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import tomllib
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ ENVIRONMENT_PREFIX: Final = "MAILUSERS_"
 CONFIG_VARIABLE: Final = "MAILUSERS_CONFIG"
 SECRETS: Final = frozenset(("database",))
 """Settings in which a password may stand, so that they are shown without it."""
+_PASSWORD_PARAMETER: Final = re.compile(r"([?&](?:password|passwd)=)[^&]*", re.IGNORECASE)
+"""psycopg's and PyMySQL's parameter, by which a URL may have a password too."""
 
 
 def default_storage_root() -> Path:
@@ -325,8 +328,10 @@ def show(name: str, value: Any) -> str:
     :param name: one of :data:`NAMES`
     :param value: its value
     """
-    if name in SECRETS and "@" in str(value):
-        scheme, _, rest = str(value).partition("://")
+    if name in SECRETS:
+        value = _PASSWORD_PARAMETER.sub(r"\1***", str(value))
+    if name in SECRETS and "@" in value:
+        scheme, _, rest = value.partition("://")
         credentials, _, server = rest.rpartition("@")
         return f"{scheme}://{credentials.partition(':')[0]}:***@{server}"
     return shlex.join(value) if isinstance(value, tuple) else str(value)

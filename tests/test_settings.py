@@ -152,6 +152,11 @@ def test_unknown_key_of_a_file(tmp_path: Path) -> None:
             "postgresql+psycopg://me:***@db.example.com/mail",
         ),
         ("mariadb+pymysql://me@db/mail", "mariadb+pymysql://me:***@db/mail"),
+        (
+            "postgresql+psycopg://me@db/mail?password=s&x=1",
+            "postgresql+psycopg://me:***@db/mail?password=***&x=1",
+        ),
+        ("mariadb+pymysql:///mail?x=1&passwd=s%40", "mariadb+pymysql:///mail?x=1&passwd=***"),
         ("sqlite:////srv/users.sqlite", "sqlite:////srv/users.sqlite"),
         ("", ""),
     ],

@@ -258,9 +258,10 @@ class Throttle:
         for counted in reversed(self._counted):
             if counted.number <= attempt.seen:
                 break
+            if getattr(counted.keys, kind) != key or counted.guess == guess:
+                continue
             # The same guess that is being checked once more is among those already.
-            if getattr(counted.keys, kind) == key and counted.guess not in (guess, *(running or ())):
-                others += 1
+            others += running is None or counted.guess not in running
         return others
 
     def _begin(self, attempt: Attempt, guess: bytes) -> None:

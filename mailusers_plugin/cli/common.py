@@ -22,11 +22,15 @@ from mailusers_plugin.request_log import TEXT, RequestFilter, formatter
 from mailusers_plugin.runtime import Runtime
 from mailusers_plugin.settings import Settings
 from mailusers_plugin.store import deliveries
-from mailusers_plugin.store.place import read_url
+from mailusers_plugin.store.place import has_password
 
 EX_TEMPFAIL: Final = 75
 """sysexits.h: try again later."""
 _HOOK_SECONDS: Final = 10.0
+
+PASSWORD_SEEN: Final = (
+    "A password on a command line can be read by everybody on the machine, and stays in the shell's history."
+)
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,14 +42,11 @@ def refuse_password(_context: click.Context, _parameter: click.Parameter, url: s
     :raises click.BadParameter: if it has one
     :raises ConfigurationError: if it is no URL
     """
-    if url:
-        found = read_url(url)
-        if found.password is not None or not {"password", "passwd"}.isdisjoint(found.query):
-            raise click.BadParameter(
-                "A password on a command line can be read by everybody on the machine, and stays in the shell's "
-                "history. Put the URL into a file of mode 0600 and say --config FILE, or into the environment as "
-                "MAILUSERS_DATABASE. Change that password."
-            )
+    if url and has_password(url):
+        raise click.BadParameter(
+            f"{PASSWORD_SEEN} Put the URL into a file of mode 0600 and say --config FILE, or into the environment as "
+            "MAILUSERS_DATABASE. Change that password."
+        )
     return url
 
 

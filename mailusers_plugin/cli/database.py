@@ -17,14 +17,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mailusers_plugin.cli.common import set_up_logging
+from mailusers_plugin.cli.common import PASSWORD_SEEN, set_up_logging
 from mailusers_plugin.errors import ConfigurationError, InvalidInputError, UnavailableError
 from mailusers_plugin.server_lock import ServerLock
 from mailusers_plugin.settings import Settings
 from mailusers_plugin.store import copying
 from mailusers_plugin.store.box import make_folders, open_box
 from mailusers_plugin.store.database import Database
-from mailusers_plugin.store.place import read_url, without_password
+from mailusers_plugin.store.place import has_password, read_url, without_password
 
 OWN_FILES: Final = "sqlite"
 _LINE_SECONDS: Final = 10.0
@@ -104,11 +104,10 @@ def _read_url(word: str) -> str:
         url = _read_file(Path(name))
     else:
         url = word
-        if read_url(url).password is not None:
+        if has_password(url):
             raise InvalidInputError(
-                "A password on a command line can be read by everybody on the machine, and stays in the shell's "
-                "history. Put the URL into a file of mode 0600 and say file:PATH, or env:NAME for a variable. Change "
-                "that password."
+                f"{PASSWORD_SEEN} Put the URL into a file of mode 0600 and say file:PATH, or env:NAME for a variable. "
+                "Change that password."
             )
     return url if url != OWN_FILES and read_url(url) else ""
 

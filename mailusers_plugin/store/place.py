@@ -13,6 +13,8 @@ from mailusers_plugin.errors import ConfigurationError
 
 _ENGINES: Final = {"sqlite": SQLITE, "postgresql": POSTGRESQL, "mysql": MARIADB, "mariadb": MARIADB}
 _PORTS: Final = {POSTGRESQL: 5432, MARIADB: 3306}
+_PASSWORDS: Final = ("password", "passwd")
+"""Parameters of a URL that are a password: psycopg's and PyMySQL's."""
 _SOCKETS: Final = ("host", "unix_socket")
 """Parameters of a URL that name a socket: psycopg's and PyMySQL's."""
 
@@ -60,4 +62,13 @@ def without_password(url: str) -> str:
 
     :raises ConfigurationError: as :func:`read_url`
     """
-    return read_url(url).render_as_string(hide_password=True)
+    return read_url(url).difference_update_query(_PASSWORDS).render_as_string(hide_password=True)
+
+
+def has_password(url: str) -> bool:
+    """Tell whether a URL has a password, in either of the places where one may stand.
+
+    :raises ConfigurationError: as :func:`read_url`
+    """
+    found = read_url(url)
+    return found.password is not None or not found.query.keys().isdisjoint(_PASSWORDS)

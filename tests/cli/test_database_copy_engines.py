@@ -291,6 +291,10 @@ def test_a_difference_is_found(tmp_path: Path, places: Places, monkeypatch: pyte
     ("argument", "reason"),
     [
         (f"postgresql+psycopg://mailusers:{SECRET}@db.example.com/mail", "A password on a command line"),
+        (
+            f"postgresql+psycopg://mailusers@db.example.com/mail?password={SECRET}",
+            "A password on a command line",
+        ),
         ("env:NO_SUCH_VARIABLE", "no variable NO_SUCH_VARIABLE"),
         ("file:/no/such/file", "cannot be read: No such file"),
         (f"nonsense {SECRET}", "no database URL"),

@@ -63,3 +63,4 @@ def test_a_password_is_not_shown() -> None:
     """The URL is shown with stars in place of the password, whatever characters that has."""
     url = read_url("postgresql+psycopg://u@h/d").set(password=SECRET).render_as_string(hide_password=False)
     assert without_password(url) == "postgresql+psycopg://u:***@h/d"
+    assert without_password(f"postgresql+psycopg://u@h/d?password={SECRET}") == "postgresql+psycopg://u@h/d"
