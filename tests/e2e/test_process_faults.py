@@ -15,6 +15,7 @@ import pytest
 
 from tests.servers.clients import wait_until
 from tests.servers.looking import check_integrity, make_box, wait_until_told
+from tests.servers.modules import HEAD, install
 from tests.servers.panel import PanelProcess
 from tests.servers.ports import LOOPBACK
 from tests.support import BOSS, PASSWORD, USER, run_sql
@@ -25,30 +26,9 @@ SETTINGS = {
     "MAILUSERS_USAGE_INTERVAL_SECONDS": "0",
     "MAILUSERS_HOOK_BACKOFF_SECONDS": "0.2",
 }
-HEAD = """
-import os, sys, threading
-from pathlib import Path
-from mailusers_plugin import hookimpl
-
-NOTES = Path(os.environ["NOTES"])
-
-def note(event):
-    with NOTES.open("a") as notes:
-        notes.write(event.email + "\\n")
-
-"""
 BAD_EMAIL = "bad@example.com"
 LIMITED = ("tests.servers.limited",)
 SERVE = ("mailusers_plugin", "serve", "--listen", f"{LOOPBACK}:{{port}}", "--storage-root")
-
-
-def install(folder: Path, code: str) -> None:
-    """Make a module known to a panel that has the folder on its path."""
-    metadata = folder / "bad_module-1.dist-info"
-    metadata.mkdir(parents=True)
-    (folder / "bad_module.py").write_text(HEAD + code)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bad-module\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[mailusers]\nbad = bad_module\n")
 
 
 @contextmanager

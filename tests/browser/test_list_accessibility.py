@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from mailusers_plugin.models import ADMIN
-from tests.e2e.test_page_browser import WINDOWS, check, fill_box
+from tests.browser.test_page import WINDOWS, check, fill_box
 from tests.servers.browser import chromium, log_in, open_page
 from tests.support import USER, Box
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from mailusers_plugin.auth.authenticator import API, COOKIE
-from tests.e2e.looking import check, small_targets
+from tests.browser.looking import check, small_targets
 from tests.servers.browser import chromium, log_in, open_page
 from tests.support import BOSS, Box
 

@@ -11,8 +11,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from mailusers_plugin.models import ADMIN
-from tests.e2e.keyboard import Keyboard
-from tests.e2e.looking import check_place, small_targets
+from tests.browser.keyboard import Keyboard
+from tests.browser.looking import check_place, small_targets
 from tests.servers.browser import chromium, open_page
 from tests.support import BOSS, CONSOLE, PASSWORD, USER, Box, Boxes
 

@@ -11,7 +11,7 @@ import zxingcpp
 from PIL import Image
 from playwright.async_api import Page, expect
 
-from tests.e2e.looking import check, small_targets
+from tests.browser.looking import check, small_targets
 from tests.factor_support import WRONG, code, rows, set_up
 from tests.servers.browser import chromium, log_in, open_page
 from tests.support import BOSS, PASSWORD, Box

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from playwright.async_api import FilePayload, Locator, Page, expect
 
-from tests.e2e.looking import check, check_data, check_place
+from tests.browser.looking import check, check_data, check_place
 from tests.servers.browser import chromium, log_in, open_page
 from tests.support import BOSS, PASSWORD, Box
 

@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 
 from mailusers_plugin.auth.token_keys import is_key
 from mailusers_plugin.permissions import SCOPES
-from tests.e2e.looking import check, small_targets
+from tests.browser.looking import check, small_targets
 from tests.handlers.callers import bearer
 from tests.servers.browser import chromium, log_in, open_page
 from tests.support import BOSS, Box

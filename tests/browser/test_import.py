@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from mailusers_plugin.models import ADMIN
-from tests.e2e.test_page_browser import WINDOWS, check
+from tests.browser.test_page import WINDOWS, check
 from tests.servers.browser import chromium, log_in, open_page
 from tests.support import BOSS, PASSWORD, Box
 
