@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from tests.browser.test_notices import NARROW, archive, long_page
 from tests.servers.browser import chromium, log_in, open_page
 from tests.support import PASSWORD, USER, Box
 
@@ -23,6 +24,63 @@ async def press_slowly(page: Page, button: Locator) -> None:
         await page.mouse.down()
     await page.wait_for_timeout(300)
     await page.mouse.up()
+
+
+def quota_of(page: Page, name: str) -> Locator:
+    """The link to the quota of a user in a long list."""
+    return page.locator(f'tr[data-email^="{name}@"]').get_by_role("link", name="Set quota").first
+
+
+async def put_above_the_notice(page: Page, button: Locator) -> tuple[float, float]:
+    """Scroll until a button ends a little above the notice at the foot of the window; return a point at its end."""
+    notice = await page.locator("#mu-notices").bounding_box()
+    assert notice is not None
+    await button.evaluate(
+        "(one, top) => scrollBy({ top: one.getBoundingClientRect().bottom - top, behavior: 'instant' })",
+        notice["y"] - 2,
+    )
+    box = await button.bounding_box()
+    assert box is not None
+    assert notice["y"] - 4 < box["y"] + box["height"] < notice["y"]
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] - 4
+
+
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "finger"])
+async def test_what_is_pressed_beside_a_notice(box: Box, admin: object, touch: bool) -> None:
+    """A notice makes room for what has the focus; what gets it by a press stays where it is until that is over."""
+    async with long_page(box, viewport=NARROW, has_touch=touch) as page:
+        await archive(page)
+        await expect(page.locator("#mu-notices:popover-open")).to_have_count(1)
+        x, y = await put_above_the_notice(page, quota_of(page, "pupil30"))
+        scrolled = await page.evaluate("scrollY")
+        if touch:
+            await page.touchscreen.tap(x, y)
+        else:
+            await page.mouse.move(x, y)
+            await page.mouse.down()
+            await page.wait_for_timeout(200)
+            assert await page.evaluate("scrollY") == scrolled
+            await page.mouse.up()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+
+
+async def test_a_notice_that_comes_during_a_press(box: Box, admin: object) -> None:
+    """It comes to the foot of the window after the press, which may be for what it will lie over."""
+    async with long_page(box, viewport=NARROW) as page:
+        link = quota_of(page, "pupil30")
+        await link.evaluate("one => one.scrollIntoView({ block: 'end', behavior: 'instant' })")
+        place = await link.bounding_box()
+        assert place is not None
+        await page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        await page.mouse.down()
+        # As what another administrator does is told.
+        await page.evaluate("document.getElementById('mu-status').innerHTML = '<p>Something was done.</p>'")
+        await page.wait_for_timeout(200)
+        assert await page.locator("#mu-notices:popover-open").count() == 0
+        await page.mouse.up()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#mu-notices:popover-open")).to_have_count(1)
 
 
 async def test_words_that_come_during_a_press(box: Box, admin: object, user: str) -> None:

@@ -1,6 +1,7 @@
 // What was done and what went wrong stays in sight: where the top of the page, in which it stands, is not, it comes to the
 // foot of the window. There it stays until it is closed or something else is said, and covers nothing that has the focus.
 import "./htmx.js";
+import { whenReleased } from "./press.js";
 
 const GAP = 12;
 
@@ -57,20 +58,22 @@ function clear() {
 }
 
 if (frame && frame.showPopover) {
+  const arrangeSoon = () => whenReleased(arrange);
   frame.popover = "manual";
   new IntersectionObserver(
     ([{ isIntersecting }]) => {
       isInSight = isIntersecting;
-      arrange();
+      arrangeSoon();
     },
     // A host may have a bar at the top of the window.
     { rootMargin: "-50px 0px 0px 0px" },
   ).observe(anchor);
-  const observer = new MutationObserver(arrange);
+  const observer = new MutationObserver(arrangeSoon);
   observer.observe(frame, { childList: true, subtree: true });
   observer.observe(document.getElementById("mu-dialogs"), { childList: true });
-  document.addEventListener("htmx:after:swap", arrange);
-  document.addEventListener("focusin", ({ target }) => uncover(target));
+  document.addEventListener("htmx:after:swap", arrangeSoon);
+  // What is pressed gets the focus, and would be gone from under the pointer.
+  document.addEventListener("focusin", () => whenReleased(() => uncover(document.activeElement)));
   document.addEventListener("keydown", ({ key }) => {
     if (key === "Escape" && frame.contains(document.activeElement)) clear();
   });
