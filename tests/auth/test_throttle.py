@@ -260,17 +260,17 @@ async def test_processes_count_together(boxes: Boxes, box: Box, clock: Clock, ha
 async def test_two_processes_count_the_same_at_once(
     boxes: Boxes, box: Box, clock: Clock, hashed: list[str]
 ) -> None:
-    """Failures that two processes write at the same moment are all counted."""
+    """Failures that two processes write at the same moment, having read that there are none, are all counted."""
     other = await boxes.open(box.storage, **LIMITS)
-    errors = await asyncio.gather(
-        *(
-            attempt(each, BOSS, f"wrong {number}", HERE)
-            for number in range(PAIR // 2)
-            for each in (box.runtime.authenticator(), other.runtime.authenticator())
-        )
-    )
-    # Each process alone has seen half of them, so that none is refused; the same guess counts in each of both.
-    assert sum(map(is_refused, errors)) == PAIR
+    throttles = (box.runtime.throttle, other.runtime.throttle) * (PAIR // 2)
+    looks = [(await each.find_account(BOSS, HERE))[1] for each in throttles]
+
+    async def fail(number: int) -> None:
+        async with throttles[number].guarded(looks[number], f"wrong {number // 2}".encode()):
+            raise LoginRefusedError(REFUSED)
+
+    errors = await asyncio.gather(*map(fail, range(PAIR)), return_exceptions=True)
+    assert [type(error) for error in errors] == [LoginRefusedError] * PAIR
     assert isinstance(await attempt(box, BOSS, PASSWORD, HERE), ThrottledError)
 
 
