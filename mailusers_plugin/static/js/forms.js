@@ -3,6 +3,7 @@ import "./htmx.js";
 
 const ours = document.getElementById("mu");
 const kept = new Map(); // Passwords that were sent, until the answer is there: no answer brings one back.
+const sent = new Map(); // Forms that were sent and have no answer yet, by request.
 
 function improve(root) {
   // The server says what is wrong, in its own words and in the reader's language.
@@ -56,6 +57,23 @@ function isAsked({ ctx }) {
   return Boolean(asked) && asked === consentIn(new DOMParser().parseFromString(ctx.text, "text/html"));
 }
 
+function remember({ detail: { ctx } }) {
+  const form = ctx.request.form;
+  if (form?.matches(".mu-form") && !ctx.sourceElement.dataset?.muCheck) sent.set(ctx, form);
+}
+
+function forget({ detail: { ctx } }) {
+  kept.delete(ctx);
+  sent.delete(ctx);
+}
+
+// What is wrong in a form that was sent is said by the answer to the whole, which takes its place. Who was told before would
+// mend what is about to go, and send it while nothing is sent a second time.
+function isSent({ ctx }) {
+  const { sourceElement } = ctx;
+  return Boolean(sourceElement?.dataset?.muCheck) && [...sent.values()].includes(sourceElement.closest("form"));
+}
+
 function answered(event) {
   const { ctx } = event.detail;
   const source = ctx.sourceElement;
@@ -67,12 +85,12 @@ function answered(event) {
   }
   improve(ours);
   if (!ctx.response || ctx.request.method !== "POST") return;
-  const sent = kept.get(ctx);
-  if (sent && ctx.response.status >= 400) {
+  const secret = kept.get(ctx);
+  if (secret && ctx.response.status >= 400) {
     for (const form of ours.querySelectorAll("form.mu-form")) {
-      const input = form.getAttribute("action") === sent.action && form.querySelector("input[name=password]");
+      const input = form.getAttribute("action") === secret.action && form.querySelector("input[name=password]");
       if (!input || input.value) continue;
-      input.value = sent.password;
+      input.value = secret.password;
       // What the server thinks of it was said in the form that is gone.
       if (input.dataset.muCheck) input.dispatchEvent(new Event("change", { bubbles: true }));
     }
@@ -97,9 +115,12 @@ function sendOnce(event) {
 if (ours) {
   improve(ours);
   document.addEventListener("htmx:config:request", ask);
-  document.addEventListener("htmx:before:swap", (event) => isAsked(event.detail) && event.preventDefault());
+  document.addEventListener("htmx:before:request", remember);
+  document.addEventListener("htmx:before:swap", (event) => {
+    if (isSent(event.detail) || isAsked(event.detail)) event.preventDefault();
+  });
   document.addEventListener("htmx:after:swap", answered);
-  document.addEventListener("htmx:finally:request", (event) => kept.delete(event.detail.ctx));
+  document.addEventListener("htmx:finally:request", forget);
   ours.addEventListener("submit", sendOnce);
   // Before htmx reads the fields.
   ours.addEventListener("change", matchQuota, true);
