@@ -43,12 +43,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", choices=engines.NAMES, default="sqlite", help="database of the boxes")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Run one worker more than there are processors: a test waits for a fifth of its time."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """On another database than SQLite collect what is to be repeated there, and nothing else."""
     if config.getoption("--engine") == "sqlite" or not collection_path.match("test_*.py"):
