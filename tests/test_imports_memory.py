@@ -104,7 +104,7 @@ async def test_forgotten_after_its_time(boxes: Boxes, gate: Gate, monkeypatch: p
     """A file that nobody looks at and a result are forgotten when their time is over, whether anybody asks or not."""
     box = await opened(boxes, gate)
     imports = Imports(
-        box.runtime.database, box.runtime.state, box.runtime.imports._bulk, max_rows=10, keep_seconds=1.5
+        box.runtime.database, box.runtime.state, box.runtime.imports._bulk, max_rows=10, keep_seconds=3
     )
     await imports.start()
     ready = await upload(imports, "anna@example.com\n")
@@ -114,10 +114,10 @@ async def test_forgotten_after_its_time(boxes: Boxes, gate: Gate, monkeypatch: p
     memory = imports._memory._held
     # It lasts as long as somebody looks at it; a result does not.
     for _ in range(20):
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         assert (await seen(imports, ready)).held is not None
     assert list(memory) == [ready]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while memory:
             await asyncio.sleep(0.02)
     assert await imports.result(OTHER, done) is None

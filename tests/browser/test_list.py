@@ -228,8 +228,12 @@ async def test_a_refresh_never_brings_an_old_search_back(box: Box, admin: object
         await expect(search).to_have_value("user@")
 
 
-async def test_what_is_typed_before_the_scripts_run_is_looked_for(box: Box, admin: object, user: str) -> None:
-    """Who types while the page is still loading its scripts gets what was asked for all the same."""
+@pytest.mark.parametrize("how", ["search", "box", "menu"])
+async def test_what_is_asked_before_the_scripts_run_is_looked_for(
+    box: Box, admin: object, user: str, how: str
+) -> None:
+    """Who types or chooses while the page is still loading its scripts gets what was asked for all the same."""
+    await box.add("third@example.org")
     async with users_page(box) as page:
         scripts = asyncio.Event()
 
@@ -239,11 +243,16 @@ async def test_what_is_typed_before_the_scripts_run_is_looked_for(box: Box, admi
 
         await page.route(re.compile(r"/htmx\.js"), late)
         await page.reload(wait_until="commit")
-        await page.get_by_role("searchbox", name="Part of an address").fill("user@")
-        await expect(rows(page)).to_have_count(2)
+        if how == "search":
+            await page.get_by_role("searchbox", name="Part of an address").fill("user@")
+        elif how == "box":
+            await page.get_by_label("Administrators").check()
+        else:
+            await page.get_by_role("combobox", name="Domain").select_option("example.org")
+        await expect(rows(page)).to_have_count(3)
         scripts.set()
         await expect(rows(page)).to_have_count(1)
-        assert await shown(page) == [USER]
+        assert await shown(page) == {"search": [USER], "box": [BOSS], "menu": ["third@example.org"]}[how]
 
 
 async def test_exact_numbers_are_at_hand(box: Box, admin: object) -> None:

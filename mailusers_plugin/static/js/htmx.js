@@ -12,9 +12,17 @@ htmx.initialize = () => {
   const ours = document.getElementById("mu");
   if (!ours) return;
   htmx.process(ours);
-  // Nobody has heard what was typed until now.
+  // Nobody has heard what was typed and chosen until now.
   const search = document.getElementById("mu-q");
   if (search && search.value !== search.defaultValue) search.dispatchEvent(new Event("input", { bubbles: true }));
+  const chosen = [...document.querySelectorAll("#mu-filters .mu-choice")].find(isChanged);
+  chosen?.dispatchEvent(new Event("change", { bubbles: true }));
 };
+
+function isChanged(field) {
+  if (field.type === "checkbox") return field.checked !== field.defaultChecked;
+  if (field.matches("select")) return field.value !== (field.querySelector("[selected]")?.value ?? "");
+  return field.value !== field.defaultValue;
+}
 
 export default htmx;
