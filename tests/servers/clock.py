@@ -42,7 +42,7 @@ class Clock:
             # To look at each call (FAKETIME_NO_CACHE) keeps an event loop that waits for nothing busy all the time.
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            # The times of files are the system's, as if its clock had not been set; nothing of ours goes by them.
+            # Files keep the system's times: whether one has changed is known by comparing them with each other.
             "NO_FAKE_STAT": "1",
         }
 
