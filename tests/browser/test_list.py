@@ -176,21 +176,6 @@ async def test_a_shared_address(box: Box, admin: object) -> None:
         await expect(page.get_by_role("combobox", name="Active or archived")).to_have_value("active")
 
 
-async def test_a_domain_among_very_many(box: Box, admin: object) -> None:
-    """With more domains than fit a menu, those that go with what is typed are offered."""
-    for number in range(60):
-        await box.add(f"user@domain{number}.example.net", quota="1G")
-    async with users_page(box) as page:
-        domain = page.get_by_role("combobox", name="Domain")
-        await domain.press_sequentially("domain5", delay=20)
-        options = page.locator("#mu-domains option")
-        await expect(options).to_have_count(11)
-        await domain.fill("domain57.example.net")
-        await domain.press("Enter")
-        await expect(rows(page)).to_have_count(1)
-        assert await shown(page) == ["user@domain57.example.net"]
-
-
 async def test_a_refresh_disturbs_nobody(box: Box, admin: object, user: str) -> None:
     """What changed comes into the list, while what somebody types, has focused or has opened stays."""
     async with users_page(box) as page:

@@ -1,4 +1,5 @@
 // Our htmx, which looks at nothing but our own element and leaves a host's alone.
+import { isChanged } from "./fields.js";
 import { giveBack } from "./host-htmx.js";
 import htmx from "../vendor/htmx-4.0.1.esm.min.js";
 
@@ -13,16 +14,14 @@ htmx.initialize = () => {
   if (!ours) return;
   htmx.process(ours);
   // Nobody has heard what was typed and chosen until now.
-  const search = document.getElementById("mu-q");
-  if (search && search.value !== search.defaultValue) search.dispatchEvent(new Event("input", { bubbles: true }));
-  const chosen = [...document.querySelectorAll("#mu-filters .mu-choice")].find(isChanged);
-  chosen?.dispatchEvent(new Event("change", { bubbles: true }));
+  for (const field of document.querySelectorAll("#mu-q, #mu-filters .mu-choice")) {
+    if (isChanged(field)) field.dispatchEvent(new Event(isTyped(field) ? "input" : "change", { bubbles: true }));
+  }
 };
 
-function isChanged(field) {
-  if (field.type === "checkbox") return field.checked !== field.defaultChecked;
-  if (field.matches("select")) return field.value !== (field.querySelector("[selected]")?.value ?? "");
-  return field.value !== field.defaultValue;
+// A domain is chosen once its field is left; until then it is typed.
+function isTyped(field) {
+  return field.id === "mu-q" || (field.type === "search" && field === document.activeElement);
 }
 
 export default htmx;

@@ -1,4 +1,5 @@
 // The list: its address in the browser, and what must outlast its being exchanged.
+import { isChanged, putBack } from "./fields.js";
 import htmx from "./htmx.js";
 
 const LIST = "mu-list";
@@ -8,13 +9,21 @@ let typing = false; // the present entry of the history is a search that goes on
 let changed = ""; // who was changed here, until the list shows him or is another one
 let told = ""; // of whom it was said that he is elsewhere
 const refreshes = new WeakSet(); // requests for the list as it is
+const begun = new WeakMap(); // of each request: how much had been edited
+const edited = new Map(); // of each field's name: the last time it was
+let edits = 0;
 
 function here() {
   return location.pathname + location.search;
 }
 
+document.addEventListener("input", ({ target }) => {
+  if (target.form?.id === "mu-filters") edited.set(target.name, ++edits);
+});
+
 // A refreshed list is the same one; the address says which. Whoever is not in it is said to be elsewhere.
 document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
+  begun.set(ctx, edits);
   if (ctx.sourceElement.id !== LIST) return;
   const url = new URL(shown, location.href);
   if (changed) url.searchParams.set("email", changed);
@@ -44,7 +53,7 @@ document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   const refreshed = refreshes.has(ctx);
   const typed = ctx.sourceEvent?.type === "input";
   if (ctx.hx?.pushurl && !refreshed) remember(ctx.hx.pushurl, typed);
-  matchFields(typed || refreshed);
+  matchFields(typed || refreshed, begun.get(ctx));
   keepFocus();
   tellWhere();
 });
@@ -77,17 +86,18 @@ window.addEventListener("popstate", () => {
   shown = here();
   typing = false;
   changed = "";
-  htmx.ajax("GET", shown, { source: `#${LIST}`, target: `#${LIST}`, swap: "outerMorph" }).then(() => matchFields(false));
+  const since = edits;
+  const options = { source: `#${LIST}`, target: `#${LIST}`, swap: "outerMorph" };
+  htmx.ajax("GET", shown, options).then(() => matchFields(false, since));
 });
 
-// What somebody chose in a field outlasts the field's new attributes.
-function matchFields(keepFocused) {
-  const form = document.getElementById("mu-filters");
-  for (const field of form?.elements ?? []) {
-    if (keepFocused && field === document.activeElement) continue;
-    if (field.matches("select")) field.value = field.querySelector("[selected]")?.value ?? "";
-    else if (field.type === "checkbox") field.checked = field.defaultChecked;
-    else if (field.matches("input")) field.value = field.defaultValue;
+// What somebody chose in a field outlasts the field's new attributes. What was edited since is newer than the list.
+function matchFields(keepFocused, since) {
+  for (const field of document.getElementById("mu-filters")?.elements ?? []) {
+    const isKept = (keepFocused && field === document.activeElement) || edited.get(field.name) > since;
+    if (!isKept) putBack(field);
+    // The new list came with domains that go with nothing typed.
+    else if (field.list && isChanged(field)) htmx.trigger(field, "input");
   }
   matchAll();
 }
