@@ -248,6 +248,7 @@ async def test_parameters(hostile: Box) -> None:
         await page.get_by_label("Password").fill(PASSWORD)
         await page.get_by_role("button", name="Log in").click()
         await expect(page).to_have_url(f"{hostile.base_url}/admin/users")
+        await page.wait_for_load_state()
         form = page.locator("#mu-add")
         for email in (f"{script}@example.com", f"{TURNED}@example.com"):
             await form.get_by_label("Email address").fill(email)

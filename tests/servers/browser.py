@@ -68,10 +68,11 @@ async def open_page(context: BrowserContext, complaints: list[str]) -> Page:
     return page
 
 
-async def log_in(page: Page, box: Box) -> None:
-    """Log in as the administrator, from wherever the page leads."""
+async def log_in(page: Page, box: Box, email: str = BOSS) -> None:
+    """Log in as an administrator, from wherever the page leads, and wait until its scripts run, where they do."""
     await page.goto(f"{box.base_url}/admin/users")
-    await page.get_by_label("Email address").fill(BOSS)
+    await page.get_by_label("Email address").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("heading", name="Existing mail users")).to_be_visible()
+    await page.wait_for_load_state()
