@@ -148,9 +148,7 @@ class Authenticator:
         mark = self._memory.mark(known_as, account.password_hash if account else "", password)
         async with self._throttle.guarded(attempt, mark, is_whole=code is not None):
             if account is None or not self._memory.knows(known_as, mark):
-                new_hash = await self._memory.once(
-                    mark, partial(self._verify, known_as, account, password, mark)
-                )
+                new_hash = await self._memory.once(mark, partial(self._verify, known_as, account, password))
                 if account is None:
                     raise LoginRefusedError(REFUSED)
                 account = replace(account, password_hash=new_hash)
@@ -300,7 +298,7 @@ class Authenticator:
         """
         return await self._state.write(sessions.end_all, email, besides=besides)
 
-    async def _verify(self, email: str, account: Account | None, password: str, mark: bytes) -> str:
+    async def _verify(self, email: str, account: Account | None, password: str) -> str:
         """Hash a password, remember it where it is right, and return the hash that is stored from now on.
 
         :raises LoginRefusedError: if it is wrong
@@ -317,16 +315,24 @@ class Authenticator:
         if not verdict.matches:
             raise LoginRefusedError(REFUSED)
         if not verdict.outdated:
-            self._memory.remember(email, mark)
+            self._memory.remember(email, self._memory.mark(email, account.password_hash, password))
             return account.password_hash
-        new_hash = await self._strengthen(account, password)
-        self._memory.remember(email, self._memory.mark(email, new_hash, password))
-        return new_hash
+        return await self._strengthen(email, account, password)
 
-    async def _strengthen(self, account: Account, password: str) -> str:
+    async def _strengthen(self, email: str, account: Account, password: str) -> str:
+        """Store a strong hash of a password that is right, and return the hash that is stored from now on.
+
+        :raises LoginRefusedError: if the password was changed meanwhile
+        :raises UnavailableError: if the database is away, or too many passwords are being checked
+        """
         new_hash = await self._passwords.hash(password)
+        # Before it is stored: whoever finds it there need not hash it again.
+        self._memory.remember(email, self._memory.mark(email, new_hash, password))
         old_hash = account.password_hash
         if await self._database.write(accounts.replace_hash, account.email, old_hash, new_hash):
             marks = mark_login(account), mark_login(replace(account, password_hash=new_hash))
             await self._state.write(sessions.remark, account.email, *marks)
-        return new_hash
+            return new_hash
+        # Another process was quicker, or the password is another one now: a session binds to what is stored.
+        found = await self._database.look_up(accounts.FIND, email)
+        return await self._verify(email, found, password)

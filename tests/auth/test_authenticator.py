@@ -9,7 +9,7 @@ import pytest
 
 from mailusers_plugin.auth.authenticator import API, COOKIE, Authenticator
 from mailusers_plugin.errors import LoginRefusedError, ThrottledError, UnavailableError
-from mailusers_plugin.models import ADMIN, Identity
+from mailusers_plugin.models import ADMIN, Account, Identity
 from mailusers_plugin.passwords import Passwords
 from tests.support import BOSS, CONSOLE, PASSWORD, USER, Box, Boxes, Client, basic
 
@@ -183,8 +183,32 @@ async def test_password_set_during_the_login(box: Box, user: str, monkeypatch: p
         return made
 
     monkeypatch.setattr(Passwords, "hash", hash_meanwhile)
-    await box.runtime.authenticator().by_password(USER, PASSWORD)
+    with pytest.raises(LoginRefusedError, match=INCORRECT):
+        await box.runtime.authenticator().by_password(USER, PASSWORD)
     assert box.sql("SELECT password FROM users WHERE email = ?", USER) == [("{PLAIN}set meanwhile",)]
+
+
+async def test_a_hash_strengthened_by_two_at_once(
+    box: Box, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two processes that strengthen a hash, both bind what they begin to the one that is stored."""
+    box.sql("UPDATE users SET password = ? WHERE email = ?", "{PLAIN}" + PASSWORD, USER)
+    here, elsewhere = box.runtime.authenticator(), box.runtime.authenticator()
+    original = Passwords.hash
+    others: list[Account] = []
+
+    async def hash_meanwhile(self: Passwords, password: str) -> str:
+        monkeypatch.setattr(Passwords, "hash", original)
+        made = await original(self, password)
+        others.append(await elsewhere.by_password(USER, PASSWORD))
+        return made
+
+    monkeypatch.setattr(Passwords, "hash", hash_meanwhile)
+    account = await here.by_password(USER, PASSWORD)
+    ((stored,),) = box.sql("SELECT password FROM users WHERE email = ?", USER)
+    assert [account.password_hash, others[0].password_hash] == [stored, stored]
+    key = await here.open_session(account, COOKIE)
+    assert await here.by_cookie(key) is not None
 
 
 @pytest.fixture

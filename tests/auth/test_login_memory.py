@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from passlib.hash import sha512_crypt
@@ -13,6 +15,8 @@ from mailusers_plugin.auth.login_memory import LoginMemory
 from mailusers_plugin.errors import LoginRefusedError
 from mailusers_plugin.models import ADMIN
 from mailusers_plugin.passwords import Passwords
+from mailusers_plugin.store import accounts
+from mailusers_plugin.store.database import Database
 from tests.support import BOSS, CONSOLE, PASSWORD, USER, Box, Boxes, Client
 
 WRONG = "a wrong password"
@@ -147,6 +151,27 @@ async def test_a_strengthened_hash_is_remembered(box: Box, admin: Client, hashed
     assert hashed.count("{PLAIN}" + PASSWORD) == 1
     await admin.get(USERS)
     assert [stored for stored in hashed if stored.startswith("{SHA512")] == []
+
+
+async def test_a_strengthened_hash_is_known_once_it_is_stored(
+    box: Box, authenticator: Authenticator, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds the strong hash in the database, while the one who made it is not done, need not hash it."""
+    weak = "{PLAIN}" + PASSWORD
+    box.sql("UPDATE users SET password = ? WHERE email = ?", weak, BOSS)
+    original = Database.write
+    found: list[str] = []
+
+    async def write(self: Database, function: Callable[..., Any], *args: Any) -> Any:
+        result = await original(self, function, *args)
+        if function is accounts.replace_hash:
+            found.append((await authenticator.by_password(BOSS, PASSWORD)).password_hash)
+        return result
+
+    monkeypatch.setattr(Database, "write", write)
+    account = await authenticator.by_password(BOSS, PASSWORD)
+    assert found == [account.password_hash]
+    assert hashed == [weak]
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(0, 3), (300, 1)])
