@@ -173,7 +173,7 @@ async def test_wrong_password_replaces_nothing(box: Box, user: str) -> None:
 
 
 async def test_password_set_during_the_login(box: Box, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password that is set while a log-in strengthens the old one's hash is not overwritten."""
+    """A password that is set while a log-in strengthens the old one's hash stands; the old one is refused."""
     box.sql("UPDATE users SET password = ? WHERE email = ?", "{PLAIN}" + PASSWORD, USER)
     original = Passwords.hash
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import expect
 
 from tests.browser.test_list import expect_query, rows, shown, users_page
+from tests.servers.browser import hold
 from tests.support import Box
 
 pytestmark = pytest.mark.gen_test(timeout=180)
@@ -18,18 +18,6 @@ async def fill_domains(box: Box) -> None:
     """Add a user to each of more domains than fit a menu."""
     for number in range(60):
         await box.add(f"user@domain{number}.example.net", quota="1G")
-
-
-async def hold(page: Page, pattern: str) -> asyncio.Event:
-    """Keep what is asked for on its way until the event that is returned is set."""
-    goes = asyncio.Event()
-
-    async def late(route: Route) -> None:
-        await goes.wait()
-        await route.continue_()
-
-    await page.route(re.compile(pattern), late)
-    return goes
 
 
 async def test_a_domain_among_very_many(box: Box, admin: object) -> None:

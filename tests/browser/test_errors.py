@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import BrowserContext, Page, Route, expect
 
-from tests.servers.browser import chromium, log_in, open_page
+from tests.servers.browser import chromium, fill_in_log_in, log_in, open_page
 from tests.support import BOSS, PASSWORD, USER, Box
 
 NEW = "new@example.com"
@@ -106,9 +106,7 @@ async def test_a_lost_session_without_scripts(box: Box, admin: object, user: str
         await page.get_by_label("Unit").select_option("M")
         await context.clear_cookies(name="mailusers_session")
         await page.get_by_role("button", name="Add user").click()
-        await page.get_by_label("Email address").fill(BOSS)
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Log in").click()
+        await fill_in_log_in(page)
         await expect(page.get_by_label("Email address")).to_have_value(NEW)
         await expect(page.get_by_label("Number")).to_have_value("7")
         await expect(page.get_by_label("Unit")).to_have_value("M")

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import FilePayload, Locator, Page, expect
 
 from tests.browser.looking import check, check_data, check_place
-from tests.servers.browser import chromium, log_in, open_page
+from tests.servers.browser import chromium, fill_in_log_in, log_in, open_page
 from tests.support import BOSS, PASSWORD, Box
 
 pytestmark = pytest.mark.gen_test(timeout=180)
@@ -244,9 +244,7 @@ async def test_parameters(hostile: Box) -> None:
             for link in await back.evaluate_all("links => links.map(link => link.href)"):
                 assert link.startswith(f"{hostile.base_url}/admin/users"), link
         await page.goto(f"{hostile.base_url}/admin/mailusers/login?next={quote(evil)}")
-        await page.get_by_label("Email address").fill(BOSS)
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Log in").click()
+        await fill_in_log_in(page)
         await expect(page).to_have_url(f"{hostile.base_url}/admin/users")
         await page.wait_for_load_state()
         form = page.locator("#mu-add")

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from mailusers_plugin.models import ADMIN
-from tests.servers.browser import chromium, log_in, open_page
+from tests.servers.browser import chromium, hold, log_in, open_page
 from tests.support import BOSS, CONSOLE, PASSWORD, USER, Box
 
 pytestmark = pytest.mark.gen_test(timeout=180)
@@ -197,16 +197,13 @@ async def test_a_refresh_disturbs_nobody(box: Box, admin: object, user: str) -> 
 async def test_a_refresh_never_brings_an_old_search_back(box: Box, admin: object, user: str) -> None:
     """A refresh that comes while a search is on its way waits for it."""
     async with users_page(box) as page:
-
-        async def late(route: object) -> None:
-            await asyncio.sleep(0.5)
-            await route.continue_()  # type: ignore[attr-defined]
-
-        await page.route(re.compile(r"users\?.*q=user"), late)
+        goes = await hold(page, r"users\?.*q=user")
         search = page.get_by_role("searchbox", name="Part of an address")
         async with page.expect_request(re.compile(r"q=user")):
             await search.fill("user@")
         await page.evaluate("document.body.dispatchEvent(new CustomEvent('mailusers:refresh'))")
+        await page.wait_for_timeout(500)
+        goes.set()
         await expect(rows(page)).to_have_count(1)
         await page.wait_for_timeout(800)
         assert await shown(page) == [USER]
@@ -220,13 +217,7 @@ async def test_what_is_asked_before_the_scripts_run_is_looked_for(
     """Who types or chooses while the page is still loading its scripts gets what was asked for all the same."""
     await box.add("third@example.org")
     async with users_page(box) as page:
-        scripts = asyncio.Event()
-
-        async def late(route: object) -> None:
-            await scripts.wait()
-            await route.continue_()  # type: ignore[attr-defined]
-
-        await page.route(re.compile(r"/htmx\.js"), late)
+        scripts = await hold(page, r"/htmx\.js")
         await page.reload(wait_until="commit")
         if how == "search":
             await page.get_by_role("searchbox", name="Part of an address").fill("user@")

@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.looking import check, small_targets
 from tests.factor_support import WRONG, code, rows, set_up
-from tests.servers.browser import chromium, log_in, open_page
+from tests.servers.browser import chromium, fill_in_log_in, log_in, open_page
 from tests.support import BOSS, PASSWORD, Box
 
 WIDE: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
@@ -83,9 +83,7 @@ async def test_from_the_qr_code_to_the_next_log_in(
             await looks_right(page)
         for given in ("code", "recovery"):
             await page.get_by_role("button", name="Log out").click()
-            await page.get_by_label("Email address").fill(BOSS)
-            await page.get_by_label("Password").fill(PASSWORD)
-            await page.get_by_role("button", name="Log in").click()
+            await fill_in_log_in(page)
             field = page.get_by_label("Code", exact=True)
             await expect(field).to_be_focused()
             assert PASSWORD not in await page.content()

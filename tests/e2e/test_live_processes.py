@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from tests.servers.browser import chromium, open_page
+from tests.servers.browser import chromium, fill_in_log_in, open_page
 from tests.servers.command import mailusers
 from tests.servers.live import Events
 from tests.servers.panel import PanelProcess
@@ -68,9 +68,7 @@ async def test_a_page_comes_back_to_a_restarted_panel(panel: PanelProcess) -> No
     async with chromium() as context:
         page = await open_page(context, complaints)
         await page.goto(f"{panel.url}/admin/users")
-        await page.get_by_label("Email address").fill(BOSS)
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Log in").click()
+        await fill_in_log_in(page)
         rows = page.locator("tr[data-email]")
         await expect(rows).to_have_count(1)
         await asyncio.to_thread(mailusers, panel.storage, "user", "add", USER, password=PASSWORD)
