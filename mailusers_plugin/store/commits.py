@@ -167,7 +167,9 @@ class Committer:
             return
         pause = self._committed_at + self._pause_seconds - time.monotonic()
         if pause > 0:
-            time.sleep(pause)
+            # A system that refuses to sleep costs a distance; what waits must not be left behind, with nobody told.
+            with suppress(OSError):
+                time.sleep(pause)
         jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), _BATCH))]
         try:
             self._commit(jobs)

@@ -12,7 +12,10 @@ _NOTICED_SECONDS = 2.5
 
 
 class Clock:
-    """A clock that can be set while the process runs; what counts pauses and time-outs (monotonic) goes on as it is."""
+    """A clock that can be set while the process runs; what counts pauses and time-outs (monotonic) goes on as it is.
+
+    Only ``time.sleep`` is refused by the library of Debian 12 (0.9.10): each call fails with ``EINVAL``.
+    """
 
     def __init__(self, file: Path) -> None:
         """Take the file in which it stands how wrong the clock is; it is right at first."""
