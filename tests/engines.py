@@ -71,6 +71,7 @@ ON_SQLITE: Final = {
     "handlers/": _PAGE,
     "hooks/": "about Dovecot and about calling hooks",
     "mailserver/": "about files and programs",
+    "store/test_commits.py": "about the one writer of a SQLite file",
     "store/test_place.py": "about texts",
     "store/test_plans.py": "about how SQLite looks for what is asked",
     "store/test_database.py": "about locks and connections of SQLite",

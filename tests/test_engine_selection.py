@@ -67,6 +67,7 @@ def test_no_test_of_the_store_or_the_use_cases_is_left_out() -> None:
     }
     left_out = {path.name for path in wanted if not is_repeated(path)}
     assert left_out == {
+        "test_commits.py",
         "test_database.py",
         "test_errands.py",
         "test_file_place.py",
